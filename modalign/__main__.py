@@ -1,0 +1,5 @@
+"""`python -m modalign`."""
+
+from modalign.cli import main
+
+main()

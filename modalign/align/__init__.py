@@ -1,0 +1,1 @@
+"""How things are aligned: the core. It knows no modality by name."""

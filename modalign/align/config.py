@@ -1,0 +1,259 @@
+"""Recipes: what to align, how, and for how long, checked whole before anything heavy starts."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from modalign.errors import RecipeError, suggest
+from modalign.modalities.registry import list_modalities
+
+
+class Section(BaseModel):
+    """A part of a recipe: keys that are not known are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ProjectionConfig(Section):
+    """From an encoder's pooled features to the shared space."""
+
+    kind: Literal["linear", "mlp", "identity"] = "mlp"
+    hidden: int | None = Field(None, ge=1, description="width of the mlp's hidden layer; None: the shared dimension")
+    dropout: float = Field(0.0, ge=0, lt=1, description="on the pooled features, while training")
+    center: bool = Field(False, description="subtract the training set's mean feature (frozen encoders only)")
+    noise: float = Field(0.0, ge=0, description="Gaussian noise on the pooled features while training, in their sd")
+
+
+class LoraOptions(Section):
+    """Options of peft's LoraConfig that apply to any tower."""
+
+    r: int = Field(8, ge=1)
+    alpha: int = Field(16, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    bias: Literal["none", "all", "lora_only"] = "none"
+    targets: list[str] | None = Field(None, description="module names; None: the encoder family's defaults")
+
+
+class TowerConfig(Section):
+    """One tower: which modality, which encoder, how processed, how tuned."""
+
+    modality: str = Field("", description="a registered modality; empty: the tower's own name")
+    encoder: str = Field("", description="one of the modality's encoders; empty: its default")
+    options: dict[str, Any] = Field(default_factory=dict, description="the encoder's options")
+    processing: dict[str, Any] = Field(default_factory=dict)
+    augment: list[dict[str, Any]] = Field(default_factory=list, description="used in training only, in this order")
+    projection: ProjectionConfig = ProjectionConfig()
+    tune: Literal["full", "lora", "frozen"] = "full"
+    lora: LoraOptions = LoraOptions()
+
+    @model_validator(mode="after")
+    def _center_needs_a_fixed_feature(self) -> Self:
+        if self.projection.center and self.tune != "frozen":
+            raise ValueError("projection.center needs tune: frozen, since the mean of a tuned encoder's features moves")
+        if self.tune == "frozen" and self.augment:
+            raise ValueError("a frozen tower is encoded once, so augment has no use; set tune: full or lora")
+        return self
+
+
+class TemperatureConfig(Section):
+    """The learnable temperature: logits are cosines divided by it."""
+
+    init: float = Field(0.07, gt=0, le=1)
+    learnable: bool = True
+    max_scale: float = Field(100.0, gt=1, description="1 / temperature is clamped to [1, this]")
+
+
+class ModelConfig(Section):
+    """All that `AlignmentModel` is built from."""
+
+    towers: dict[str, TowerConfig] = Field(min_length=2)
+    dim: int = Field(256, ge=2, description="size of the shared space")
+    temperature: TemperatureConfig = TemperatureConfig()
+
+    @model_validator(mode="after")
+    def _known_modalities(self) -> Self:
+        for name, tower in self.towers.items():
+            modality = tower.modality or name
+            if modality not in list_modalities():
+                raise ValueError(f"towers.{name}: no modality {modality!r}; {suggest(modality, list_modalities())}")
+        return self
+
+
+class Pair(Section):
+    """An edge between two towers that the loss contrasts."""
+
+    a: str
+    b: str
+    weight: float = Field(1.0, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_list(cls, value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            if len(value) not in (2, 3):
+                raise ValueError("a pair is [tower, tower] or [tower, tower, weight]")
+            return dict(zip(("a", "b", "weight"), value))
+        return value
+
+
+class LossConfig(Section):
+    """A registered loss and its options."""
+
+    name: str = "infonce"
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class TrainingConfig(Section):
+    """The schedule; what is named as in `transformers.TrainingArguments` is that."""
+
+    epochs: float = Field(10, gt=0)
+    batch_size: int = Field(64, ge=2, description="rows that are contrasted with each other; accumulation adds none")
+    accumulation: int = Field(1, ge=1, description="batches averaged into one update; adds no negatives")
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")
+    scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
+    optim: str = "adamw_torch"
+    max_grad_norm: float = Field(1.0, ge=0)
+    bf16: bool = False
+    evaluate_every: float = Field(1, gt=0, description="epochs between evaluations and checkpoints")
+    best: str = Field("auto", description="the val metric that chooses the checkpoint; auto: accuracy, else R@1")
+    keep_checkpoints: int = Field(2, ge=1)
+    log_every: int = Field(10, ge=1, description="steps between logged losses")
+    workers: int = Field(0, ge=0, description="processes that read and process rows")
+    tensorboard: bool = Field(False, description="needs the extra 'logging'")
+
+
+class Recipe(ModelConfig):
+    """A whole run."""
+
+    name: str = "unnamed"
+    description: str = ""
+    seed: int = 0
+    pairs: list[Pair] = Field(min_length=1)
+    loss: LossConfig = LossConfig()
+    training: TrainingConfig = TrainingConfig()
+    text: str = Field("text", description="the tower that encodes prompts, where there is one")
+    templates: dict[str, list[str]] = Field(default_factory=dict, description="tower -> prompt templates with {label}")
+
+    @model_validator(mode="after")
+    def _pairs_name_towers(self) -> Self:
+        for pair in self.pairs:
+            for end in (pair.a, pair.b):
+                if end not in self.towers:
+                    raise ValueError(f"pairs: no tower {end!r}; {suggest(end, self.towers)}")
+            if pair.a == pair.b:
+                raise ValueError(f"pairs: {pair.a!r} is paired with itself")
+        idle = set(self.towers) - {end for pair in self.pairs for end in (pair.a, pair.b)}
+        if idle:
+            raise ValueError(f"pairs: no pair names the tower {sorted(idle)[0]!r}, so it would not be trained")
+        return self
+
+    def model_part(self) -> ModelConfig:
+        """The part that is saved with the weights."""
+        return ModelConfig(towers=self.towers, dim=self.dim, temperature=self.temperature)
+
+
+def list_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    return sorted(p.name.removesuffix(".yaml") for p in files("modalign.recipes").iterdir() if p.name.endswith(".yaml"))
+
+
+def recipe_text(recipe: str | Path) -> str:
+    """The YAML of a recipe given by name or by path.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    path = Path(recipe)
+    if path.is_file():
+        return path.read_text()
+    if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
+        raise RecipeError(f"{recipe}: no such file")
+    if str(recipe) not in list_recipes():
+        raise RecipeError(f"no recipe {str(recipe)!r}: {suggest(str(recipe), list_recipes())}")
+    return (files("modalign.recipes") / f"{recipe}.yaml").read_text()
+
+
+def load_recipe(recipe: str | Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe by name or path, apply `key.key=value` overrides (YAML values), and validate it.
+
+    Example:
+        >>> load_recipe("motion", ["training.epochs=2"]).training.epochs     # doctest: +SKIP
+        2.0
+
+    Raises:
+        RecipeError: names the recipe, the key and the mend.
+    """
+    try:
+        tree = yaml.safe_load(recipe_text(recipe))
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{recipe}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise RecipeError(f"{recipe}: a recipe is a mapping of keys; see `modalign init`")
+    for override in overrides or []:
+        _override(tree, override)
+    return parse_recipe(tree, str(recipe))
+
+
+def parse_recipe(tree: dict[str, Any], where: str = "recipe") -> Recipe:
+    """Validate a recipe given as a mapping.
+
+    Raises:
+        RecipeError: every problem, a line each.
+    """
+    try:
+        return Recipe(**tree)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            key = ".".join(str(part) for part in problem["loc"])
+            message = problem["msg"].removeprefix("Value error, ")
+            if problem["type"] == "extra_forbidden":
+                message = f"no such key; {suggest(str(problem['loc'][-1]), _keys_at(problem['loc'][:-1]))}"
+            elif problem["type"] not in {"missing", "value_error"}:
+                message = f"{message} (given: {problem['input']!r})"
+            lines.append(f"{where}: {key}: {message}" if key else f"{where}: {message}")
+        raise RecipeError("\n".join(lines)) from None
+    except TypeError as error:
+        raise RecipeError(f"{where}: {error}") from None
+
+
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Recipe
+    names: dict[str, type[BaseModel]] = {"towers": TowerConfig, "projection": ProjectionConfig, "lora": LoraOptions, "pairs": Pair}
+    names |= {"temperature": TemperatureConfig, "loss": LossConfig, "training": TrainingConfig}
+    for part in location:
+        model = names.get(str(part), model)
+    return list(model.model_fields)
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(f"--set {override!r}: write it as key.key=value, for example training.epochs=3")
+    node: Any = tree
+    *path, last = key.strip().split(".")
+    for part in path:
+        node = node.setdefault(part, {}) if isinstance(node, dict) else None
+        if not isinstance(node, dict):
+            raise RecipeError(f"--set {override!r}: {part!r} is not a mapping in this recipe")
+    try:
+        node[last] = _scalar(value)
+    except yaml.YAMLError:
+        raise RecipeError(f"--set {override!r}: the value is not valid YAML") from None
+
+
+def _scalar(value: str) -> Any:
+    parsed = yaml.safe_load(value)
+    if isinstance(parsed, str):  # YAML 1.1 reads 1e-3 as text
+        try:
+            return float(parsed)
+        except ValueError:
+            return parsed
+    return parsed

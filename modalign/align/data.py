@@ -1,0 +1,250 @@
+"""From rows to batches: reading, augmenting and processing a row; equal items once a batch; pairs by row."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from modalign.align.cache import FeatureTable
+from modalign.align.config import Pair
+from modalign.align.manifest import Manifest, Row
+from modalign.align.model import POOLED, AlignmentModel, Tower
+from modalign.align.pairs import PairBatch, pair_batch
+from modalign.align.sampler import choice_for, generator_for
+from modalign.errors import ManifestError, ReadError
+from modalign.modalities.base import Augmentation, Processing, Signal, augment
+
+Key = tuple[Any, ...]
+"""Which item: the text, or the source and what the manifest says of it."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One row, ready to be batched.
+
+    Attributes:
+        row: its position in the manifest.
+        keys: tower -> which item (of its captions) this is.
+        contents: tower -> what makes it equal to another row's item: the text, or the signal's hash.
+        inputs: tower -> processed inputs, or None where the tower's features are cached.
+    """
+
+    row: int
+    keys: Mapping[str, Key]
+    contents: Mapping[str, str]
+    inputs: Mapping[str, dict[str, Tensor] | None]
+
+
+def captions_of(row: Row, tower: str, manifest: Manifest, templates: Sequence[str]) -> tuple[str, ...]:
+    """The captions of a row: its own; else its labels' descriptions; else the templates filled with its labels."""
+    own = row.sources.get(tower)
+    if own is not None:
+        return tuple(own)
+    if not row.labels:
+        return ()
+    if len(row.labels) == 1 and row.labels[0] in manifest.descriptions:
+        return tuple(manifest.descriptions[row.labels[0]])
+    label = ", ".join(row.labels)
+    return tuple(template.replace("{label}", label) for template in templates)
+
+
+class AlignmentDataset(Dataset[Item]):
+    """The rows of a manifest as `Item`s. Indexed by (epoch, row), so that every random choice is a function of them.
+
+    Args:
+        manifest: one split.
+        towers: tower name -> Tower.
+        seed: the run's seed.
+        train: augment and sample captions; otherwise the first caption and no augmentation.
+        templates: for path-less towers, templates that turn labels into captions.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        towers: Mapping[str, Tower],
+        seed: int = 0,
+        train: bool = False,
+        templates: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        self.manifest = manifest
+        self.seed = seed
+        self.train = train
+        # The towers' modules stay out, so that a worker process is not sent the weights.
+        self.modalities = {name: tower.modality for name, tower in towers.items()}
+        self.processing: dict[str, Processing] = {name: tower.processing for name, tower in towers.items()}
+        self.augmentations: dict[str, list[Augmentation]] = {
+            name: tower.modality.build_augmentations(tower.config.augment) if train else []
+            for name, tower in towers.items()
+        }
+        self.templates = {name: (templates or {}).get(name) or m.templates for name, m in self.modalities.items()}
+        self.cached: set[str] = set()
+        self._signals: dict[Key, Signal] = {}
+        self._contents: dict[Key, str] = {}
+        self._budget = 1 << 29  # bytes of signals kept in memory
+
+    def with_manifest(self, manifest: Manifest) -> AlignmentDataset:
+        """The same towers over other rows, without augmentation."""
+        other = copy.copy(self)
+        other.manifest, other.train = manifest, False
+        other.augmentations = dict.fromkeys(self.augmentations, [])
+        other.cached, other._signals, other._contents = set(), {}, {}
+        return other
+
+    def __len__(self) -> int:
+        return len(self.manifest.rows)
+
+    def options_of(self, index: int, tower: str) -> tuple[Key, ...]:
+        """Every key that this row can have in this tower: its captions, or its one source."""
+        row = self.manifest.rows[index]
+        if not self.modalities[tower].is_path:
+            return tuple((caption,) for caption in captions_of(row, tower, self.manifest, self.templates[tower]))
+        if tower not in row.sources:
+            return ()
+        return ((_source_key(row.sources[tower]), repr(sorted(row.fields[tower].items()))),)
+
+    def signal(self, index: int, tower: str, key: Key) -> Signal:
+        """Read the item, or take it from memory.
+
+        Raises:
+            ReadError: names the row too.
+        """
+        kept = self._signals.get(key)
+        if kept is not None:
+            return kept
+        row = self.manifest.rows[index]
+        modality = self.modalities[tower]
+        source = key[0] if not modality.is_path else row.sources[tower]
+        try:
+            signal = modality.load(source, **row.fields.get(tower, {}))
+        except ReadError as error:
+            raise ReadError(f"{self.manifest.path}: row {row.id!r}: {error}") from error.__cause__
+        # Two recordings with the same samples are the same item, whatever their files are called.
+        self._contents[key] = source if isinstance(source, str) and not modality.is_path else digest(signal.data)
+        size = signal.data.numel() * 4 + 512
+        if size < self._budget:
+            self._budget -= size
+            self._signals[key] = signal
+        return signal
+
+    def content(self, key: Key) -> str:
+        """What makes an item that was read (or encoded) before equal to others: its text, or its samples' hash."""
+        return self._contents[key]
+
+    def __getitem__(self, index: int | tuple[int, int]) -> Item:
+        epoch, i = index if isinstance(index, tuple) else (0, index)
+        row = self.manifest.rows[i]
+        keys: dict[str, Key] = {}
+        contents: dict[str, str] = {}
+        inputs: dict[str, dict[str, Tensor] | None] = {}
+        for tower in self.modalities:
+            options = self.options_of(i, tower)
+            if not options:
+                continue
+            pick = choice_for(self.seed, epoch, row.id, f"{tower}.caption", len(options)) if self.train else 0
+            key = keys[tower] = options[pick]
+            if tower in self.cached:
+                contents[tower] = self._contents[key]
+                inputs[tower] = None
+                continue
+            signal = self.signal(i, tower, key)
+            contents[tower] = self._contents[key]
+            if self.augmentations[tower]:
+                generator = generator_for(self.seed, epoch, row.id, tower)
+                signal = augment(signal, self.augmentations[tower], generator)
+            inputs[tower] = self.processing[tower](signal)
+        return Item(i, keys, contents, inputs)
+
+
+def digest(data: Tensor) -> str:
+    """A hash of a signal's samples and shape."""
+    content = data.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return hashlib.blake2b(str(tuple(data.shape)).encode() + content, digest_size=16).hexdigest()
+
+
+def _source_key(source: Any) -> str:
+    return digest(torch.as_tensor(source)) if hasattr(source, "shape") else str(source)
+
+
+class Collator:
+    """Items -> `{"inputs": ..., "pairs": ...}`: the mapping that the model and the loss take.
+
+    An item that stands in several rows (a caption) is encoded once, unless its tower is augmented; either way its
+    rows are positives of each other.
+    """
+
+    def __init__(self, dataset: AlignmentDataset, pairs: Sequence[Pair], tables: Mapping[str, FeatureTable]) -> None:
+        self.processing = dataset.processing
+        self.augmented = {name for name, steps in dataset.augmentations.items() if steps}
+        self.pairs = list(pairs)
+        self.tables = tables
+
+    def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
+        """Batch the items."""
+        inputs: dict[str, dict[str, Tensor]] = {}
+        place: dict[str, dict[int, int]] = {}  # tower -> position in the batch -> row of the tower's inputs
+        identity: dict[str, dict[int, int]] = {}  # tower -> position in the batch -> number of the item
+        for tower in self.processing:
+            present = [n for n, item in enumerate(items) if tower in item.contents]
+            numbers: dict[str, int] = {}
+            identity[tower] = {n: numbers.setdefault(items[n].contents[tower], len(numbers)) for n in present}
+            if tower in self.augmented:
+                place[tower] = {n: k for k, n in enumerate(present)}
+                unique = present
+            else:
+                place[tower] = identity[tower]
+                unique = list({k: n for n, k in reversed(identity[tower].items())}.values())[::-1]
+            if not unique:
+                continue
+            if tower in self.tables:
+                inputs[tower] = {POOLED: self.tables[tower].take([items[n].keys[tower] for n in unique])}
+            else:
+                processed = [items[n].inputs[tower] for n in unique]
+                inputs[tower] = self.processing[tower].collate([p for p in processed if p is not None])
+        pairs = [pair_batch(pair, place, identity) for pair in self.pairs]
+        return {"inputs": inputs, "pairs": [vars(p) for p in pairs if p is not None]}
+
+
+def check_captions(dataset: AlignmentDataset, pairs: Sequence[Pair]) -> dict[tuple[str, str], int]:
+    """Count each pair's rows.
+
+    Raises:
+        ManifestError: a pair has fewer than two rows, so nothing could be contrasted.
+    """
+    counts = {}
+    for pair in pairs:
+        n = sum(bool(dataset.options_of(i, pair.a)) and bool(dataset.options_of(i, pair.b)) for i in range(len(dataset)))
+        counts[pair.a, pair.b] = n
+        if n < 2:
+            raise ManifestError(
+                f"{dataset.manifest.path}: {n} rows have both {pair.a} and {pair.b}; a pair needs two or more. "
+                f"Fill the columns {pair.a!r} and {pair.b!r} (a text may also come from label and descriptions)"
+            )
+    return counts
+
+
+def encode_frozen(model: AlignmentModel, dataset: AlignmentDataset, tower: str, batch_size: int) -> FeatureTable:
+    """Encode every distinct item of a frozen tower once, in a fixed order and in fixed batches."""
+    first: dict[Key, int] = {}
+    for i in range(len(dataset)):
+        for key in dataset.options_of(i, tower):
+            first.setdefault(key, i)
+    part = model.tower(tower)
+    table = FeatureTable(part.width)
+    was_training = part.training
+    part.eval()
+    keys = sorted(first, key=repr)
+    with torch.no_grad():
+        for start in range(0, len(keys), batch_size):
+            chunk = keys[start : start + batch_size]
+            batch = part.processing.collate([part.processing(dataset.signal(first[k], tower, k)) for k in chunk])
+            table.add(chunk, part.encode({k: v.to(model.device) for k, v in batch.items()}).float().cpu())
+    part.train(was_training)
+    return table

@@ -1,0 +1,130 @@
+"""Embedding whole splits, without augmentation and in a fixed order, and the retrieval figures of their pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from modalign.align.cache import FeatureTable
+from modalign.align.config import Pair
+from modalign.align.data import AlignmentDataset
+from modalign.align.losses import PairLoss
+from modalign.align.metrics import recall_at_k
+from modalign.align.model import POOLED, AlignmentModel
+
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The rows of a split that have a modality.
+
+    Attributes:
+        rows: positions in the manifest.
+        contents: what makes two of them equal.
+        embeddings: (len(rows), dim) unit rows, on the CPU.
+    """
+
+    rows: list[int]
+    contents: list[str]
+    embeddings: Tensor
+
+
+@torch.no_grad()
+def embed_split(
+    model: AlignmentModel,
+    dataset: AlignmentDataset,
+    tower: str,
+    batch_size: int = 256,
+    table: FeatureTable | None = None,
+    advance: Advance | None = None,
+) -> Embedded:
+    """Embed every row that has this tower's modality (its first caption, for text).
+
+    Args:
+        model: the model; its mode is put back afterwards.
+        dataset: a split, built with `train=False`.
+        tower: the tower's name.
+        batch_size: rows encoded at a time.
+        table: the tower's cached features, if it is frozen.
+        advance: called with the number of rows done, for a progress bar.
+
+    Raises:
+        ReadError: a source cannot be read.
+    """
+    part = model.tower(tower)
+    was_training = part.training
+    part.eval()
+    present = [i for i in range(len(dataset)) if dataset.options_of(i, tower)]
+    contents: list[str] = []
+    chunks: list[Tensor] = []
+    for start in range(0, len(present), batch_size):
+        rows = present[start : start + batch_size]
+        keys = [dataset.options_of(i, tower)[0] for i in rows]
+        if table is not None:
+            inputs = {POOLED: table.take(keys)}
+        else:
+            inputs = part.processing.collate([part.processing(dataset.signal(i, tower, k)) for i, k in zip(rows, keys)])
+        chunks.append(part({name: value.to(model.device) for name, value in inputs.items()}).float().cpu())
+        contents.extend(dataset.content(k) for k in keys)
+        if advance:
+            advance(len(rows))
+    part.train(was_training)
+    return Embedded(present, contents, torch.cat(chunks) if chunks else torch.zeros(0, model.dim))
+
+
+@torch.no_grad()
+def evaluate_pairs(
+    model: AlignmentModel,
+    dataset: AlignmentDataset,
+    pairs: Sequence[Pair],
+    loss: PairLoss,
+    tables: Mapping[str, FeatureTable],
+    batch_size: int = 256,
+    loss_rows: int = 4096,
+) -> dict[str, float]:
+    """The loss and R@1/5/10 of each pair over the whole split, both directions, and their mean R@1.
+
+    The loss is that of one batch of the whole split (of `loss_rows` rows at most, averaged beyond that), so it is
+    comparable between epochs but not with the training loss of another batch size.
+    """
+    needed = {name for pair in pairs for name in (pair.a, pair.b)}
+    embedded = {name: embed_split(model, dataset, name, batch_size, tables.get(name)) for name in sorted(needed)}
+    metrics: dict[str, float] = {}
+    losses, firsts = [], []
+    for pair in pairs:
+        a, b = embedded[pair.a], embedded[pair.b]
+        place_a, place_b = ({row: k for k, row in enumerate(e.rows)} for e in (a, b))
+        shared = [row for row in a.rows if row in place_b]
+        if len(shared) < 2:
+            continue
+        index_a, index_b = [place_a[r] for r in shared], [place_b[r] for r in shared]
+        x, y = a.embeddings[index_a], b.embeddings[index_b]
+        items_a, items_b = [a.contents[i] for i in index_a], [b.contents[i] for i in index_b]
+        for name, queries, gallery, items in (
+            (f"{pair.a}_to_{pair.b}", x, y, items_b),
+            (f"{pair.b}_to_{pair.a}", y, x, items_b),
+        ):
+            # A caption that several recordings share finds any of them, and they find any of its copies.
+            recalls = recall_at_k(queries, gallery, (1, 5, 10), items)
+            metrics |= {f"{name}_R@{k}": value for k, value in recalls.items()}
+            firsts.append(recalls[1])
+        groups = torch.tensor([_numbers(items_a), _numbers(items_b)]).T
+        parts = [
+            loss(x[s : s + loss_rows], y[s : s + loss_rows], model.temperature().cpu(), groups[s : s + loss_rows])
+            for s in range(0, len(x), loss_rows)
+            if len(x) - s >= 2
+        ]
+        losses.append(pair.weight * torch.stack(parts).mean().item())
+    if losses:
+        metrics["loss"] = sum(losses)
+        metrics["R@1"] = sum(firsts) / len(firsts)
+    return metrics
+
+
+def _numbers(items: Sequence[str]) -> list[int]:
+    seen: dict[str, int] = {}
+    return [seen.setdefault(item, len(seen)) for item in items]

@@ -1,0 +1,6 @@
+"""One file a loss, one signature, one registry. Importing this registers them all."""
+
+from modalign.align.losses.infonce import infonce
+from modalign.align.losses.registry import PairLoss, get_loss, list_losses, register_loss
+
+__all__ = ["PairLoss", "get_loss", "infonce", "list_losses", "register_loss"]

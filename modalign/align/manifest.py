@@ -1,0 +1,320 @@
+"""Manifests: the user's table of paired recordings, read and checked whole before anything heavy starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from modalign.errors import ManifestError, ReadError, suggest
+from modalign.modalities.base import Modality, first_problem
+
+SPLITS = ("train", "val", "test")
+ORDINARY = ("id", "split", "group", "cluster", "label", "labels")
+
+
+class Sidecar(BaseModel):
+    """`NAME.meta.yaml` beside a manifest: what holds for all of its rows."""
+
+    model_config = ConfigDict(extra="forbid")
+    root: str = ""
+    official_split: bool = False
+    defaults: dict[str, Any] = {}
+    descriptions: dict[str, list[str]] = {}
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row, its cells as they stand: tower -> source, and tower -> fields."""
+
+    id: str
+    split: str
+    group: str
+    cluster: str
+    labels: tuple[str, ...]
+    sources: Mapping[str, Any]
+    fields: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass
+class Manifest:
+    """The rows of a manifest, checked.
+
+    Attributes:
+        path: the file, or "in memory".
+        rows: all rows.
+        descriptions: label -> sentences, from the sidecar or `--descriptions`.
+        official_split: the split is the data set's own, and groups cross it.
+        table: the table as read, for what else it says (age, sex, device).
+    """
+
+    path: str
+    rows: list[Row]
+    descriptions: dict[str, list[str]] = field(default_factory=dict)
+    official_split: bool = False
+    table: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    def split(self, name: str) -> Manifest:
+        """The rows of one split ("all" keeps them all).
+
+        Raises:
+            ManifestError: it has no rows.
+        """
+        keep = [i for i, row in enumerate(self.rows) if name in ("all", row.split)]
+        if not keep:
+            have = sorted({row.split for row in self.rows if row.split})
+            raise ManifestError(f"{self.path}: no row has split {name!r}; the splits here are: {', '.join(have) or 'none'}")
+        return self.take(keep)
+
+    def take(self, indices: Sequence[int]) -> Manifest:
+        """The rows at these positions."""
+        return Manifest(
+            self.path,
+            [self.rows[i] for i in indices],
+            self.descriptions,
+            self.official_split,
+            self.table.iloc[list(indices)].reset_index(drop=True) if len(self.table) else self.table,
+        )
+
+    @property
+    def labels(self) -> list[str]:
+        """All labels, sorted."""
+        return sorted({label for row in self.rows for label in row.labels})
+
+    def has(self, split: str) -> bool:
+        """Whether any row has this split."""
+        return any(row.split == split for row in self.rows)
+
+
+def read_manifest(
+    path: str | Path,
+    towers: Mapping[str, Modality],
+    descriptions: Mapping[str, Sequence[str]] | None = None,
+    allow_outside: bool = False,
+) -> Manifest:
+    """Read and check a manifest: CSV, JSON Lines or Parquet, with its optional sidecar `NAME.meta.yaml`.
+
+    Args:
+        path: the manifest.
+        towers: tower name (its column) -> modality.
+        descriptions: label -> sentences, in place of the sidecar's for those labels.
+        allow_outside: admit paths that leave the root folder.
+
+    Raises:
+        ManifestError: names the file, the row (line of the file), the column and the mend.
+    """
+    path = Path(path)
+    table = _read_table(path)
+    sidecar = _read_sidecar(path)
+    root = (path.parent / sidecar.root).resolve()
+    if not root.is_dir():
+        raise ManifestError(f"{path.stem}.meta.yaml: root {sidecar.root!r} is not a folder ({root})")
+    manifest = parse_table(table, towers, str(path), root, sidecar.defaults, allow_outside)
+    manifest.descriptions = {**sidecar.descriptions, **{k: list(v) for k, v in (descriptions or {}).items()}}
+    manifest.official_split = sidecar.official_split
+    check_groups(manifest)
+    return manifest
+
+
+def parse_table(
+    table: pd.DataFrame,
+    towers: Mapping[str, Modality],
+    path: str = "in memory",
+    root: Path | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    allow_outside: bool = False,
+) -> Manifest:
+    """Turn a table into checked rows; see `read_manifest`."""
+    columns = [str(c) for c in table.columns]
+    present = [name for name in towers if name in columns]
+    _check_columns(columns, towers, path)
+    keyed = {
+        name: {c.partition(".")[2]: c for c in columns if c.startswith(f"{name}.")} | {} for name in present
+    }
+    constant = _split_defaults(defaults or {}, towers, path)
+    records: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
+    seen: dict[str, int] = {}
+    rows = []
+    for i, record in enumerate(records):
+        where = f"{path}: row {i + 2}"  # the header is line 1
+        identifier = _text(record.get("id"))
+        if not identifier:
+            raise ManifestError(f"{where}: id is empty; give every row a unique id")
+        if identifier in seen:
+            raise ManifestError(f"{where}: id {identifier!r} stands in row {seen[identifier]} too; ids are unique")
+        seen[identifier] = i + 2
+        split = _text(record.get("split"))
+        if split and split not in SPLITS:
+            raise ManifestError(f"{where}: split {split!r} is not one of train, val, test")
+        sources, fields = {}, {}
+        for name in present:
+            source = _source(record[name], towers[name], root, where, name, allow_outside)
+            if source is None:
+                continue
+            said = {k: record[c] for k, c in keyed[name].items() if not _empty(record[c])}
+            try:
+                fields[name] = towers[name].parse_fields({**constant.get(name, {}), **said})
+            except ReadError as error:
+                raise ManifestError(f"{where}: {error}") from None
+            sources[name] = source
+        labels = _labels(record)
+        if not sources and not labels:
+            raise ManifestError(f"{where}: every one of {', '.join(present)} is empty; remove the row")
+        rows.append(
+            Row(identifier, split, _text(record.get("group")), _text(record.get("cluster")), labels, sources, fields)
+        )
+    return Manifest(path, rows, table=table)
+
+
+def check_groups(manifest: Manifest) -> None:
+    """Refuse groups (patients, subjects) that stand in two splits, unless the split is an official one.
+
+    Raises:
+        ManifestError: names the group and the two splits.
+    """
+    if manifest.official_split:
+        return
+    first: dict[str, str] = {}
+    for row in manifest.rows:
+        if row.group and row.split and first.setdefault(row.group, row.split) != row.split:
+            raise ManifestError(
+                f"{manifest.path}: group {row.group!r} is in both {first[row.group]} and {row.split}, so the test would "
+                "not be of unseen people. Move its rows to one split, or, if the split is the data set's own, write "
+                f"'official_split: true' in {Path(manifest.path).stem}.meta.yaml (reports will say 'not subject-independent')"
+            )
+
+
+def read_descriptions(path: str | Path) -> dict[str, list[str]]:
+    """Read a YAML file of label -> list of sentences.
+
+    Raises:
+        ManifestError: it is not that.
+    """
+    path = Path(path)
+    try:
+        loaded = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ManifestError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())[:200]})") from None
+    if not isinstance(loaded, dict) or not loaded:
+        raise ManifestError(f"{path}: must map each label to a list of sentences")
+    for label, sentences in loaded.items():
+        good = isinstance(sentences, list) and sentences and all(isinstance(s, str) and s.strip() for s in sentences)
+        if not good:
+            raise ManifestError(f"{path}: {label!r} must have a list of sentences, at least one, none empty")
+    return {str(label): list(sentences) for label, sentences in loaded.items()}
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise ManifestError(f"{path}: no such file")
+    suffix = path.suffix.lower()
+    try:
+        if suffix in {".csv", ".tsv"}:
+            # Text only: pandas would guess that an id 007 is a number.
+            separator = "," if suffix == ".csv" else "\t"
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, sep=separator)
+        elif suffix in {".jsonl", ".ndjson"}:
+            table = pd.DataFrame([json.loads(line) for line in path.read_text().splitlines() if line.strip()])
+        elif suffix in {".parquet", ".pq"}:
+            table = pd.read_parquet(path)
+        else:
+            raise ManifestError(f"{path}: a manifest is .csv, .tsv, .jsonl or .parquet, not {suffix or 'without suffix'}")
+    except ManifestError:
+        raise
+    except Exception as error:  # each parser has errors of its own
+        raise ManifestError(f"{path}: cannot be read as {suffix}: {' '.join(str(error).split())[:200]}") from None
+    if not len(table):
+        raise ManifestError(f"{path}: has no rows")
+    return table
+
+
+def _read_sidecar(path: Path) -> Sidecar:
+    sidecar = path.with_name(f"{path.stem}.meta.yaml")
+    if not sidecar.is_file():
+        return Sidecar()
+    try:
+        return Sidecar(**(yaml.safe_load(sidecar.read_text()) or {}))
+    except ValidationError as error:
+        raise ManifestError(f"{sidecar}: {first_problem(error)}; known keys: {', '.join(Sidecar.model_fields)}") from None
+    except (yaml.YAMLError, TypeError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{sidecar}: not a YAML mapping ({' '.join(str(error).split())[:200]})") from None
+
+
+def _check_columns(columns: Sequence[str], towers: Mapping[str, Modality], path: str) -> None:
+    if len(set(columns)) != len(columns):
+        doubled = next(c for c in columns if list(columns).count(c) > 1)
+        raise ManifestError(f"{path}: the column {doubled!r} stands twice")
+    if "id" not in columns:
+        raise ManifestError(f"{path}: has no column 'id'; {suggest('id', columns)}")
+    if not any(name in columns for name in towers):
+        raise ManifestError(f"{path}: has no column for any of {', '.join(towers)}; its columns: {', '.join(columns)}")
+    for column in columns:
+        tower, dot, key = column.partition(".")
+        if dot and tower in towers:
+            fields = towers[tower].fields
+            known = fields.model_fields if fields else {}
+            if key not in known:
+                raise ManifestError(f"{path}: column {column!r}: {towers[tower].name} has no field {key!r}; {suggest(key, known)}")
+
+
+def _split_defaults(defaults: Mapping[str, Any], towers: Mapping[str, Modality], path: str) -> dict[str, dict[str, Any]]:
+    constant: dict[str, dict[str, Any]] = {}
+    for column, value in defaults.items():
+        tower, dot, key = str(column).partition(".")
+        if not dot:
+            raise ManifestError(f"{Path(path).stem}.meta.yaml: defaults: {column!r} is not <tower>.<key>")
+        if tower in towers:
+            constant.setdefault(tower, {})[key] = value
+    return constant
+
+
+def _source(value: Any, modality: Modality, root: Path | None, where: str, name: str, allow_outside: bool) -> Any:
+    if _empty(value):
+        return None
+    if not modality.is_path:
+        if isinstance(value, str):
+            return (value,)
+        texts = [str(v) for v in value] if isinstance(value, Iterable) else []
+        if not texts or not all(t.strip() for t in texts):
+            raise ManifestError(f"{where}: {name} must be a text or a list of texts; given: {value!r}")
+        return tuple(texts)
+    if not isinstance(value, (str, Path)):
+        return value  # an in-memory array
+    path = Path(value)
+    full = path if root is None else root / path
+    if root is not None and not allow_outside and not full.resolve().is_relative_to(root):
+        raise ManifestError(
+            f"{where}: {name} {str(value)!r} leaves the manifest's folder {root}; move the file, set 'root' in the "
+            "sidecar, or pass --allow-outside"
+        )
+    if not full.exists():
+        raise ManifestError(f"{where}: {name}: no such file: {full}")
+    return full
+
+
+def _labels(record: Mapping[str, Any]) -> tuple[str, ...]:
+    several = record.get("labels")
+    if not _empty(several):
+        parts = several.split(";") if isinstance(several, str) else [str(v) for v in several]  # type: ignore[union-attr]
+        return tuple(dict.fromkeys(p.strip() for p in parts if p.strip()))
+    single = _text(record.get("label"))
+    return (single,) if single else ()
+
+
+def _text(value: Any) -> str:
+    return "" if _empty(value) else str(value).strip()
+
+
+def _empty(value: Any) -> bool:
+    if value is None:
+        return True
+    if isinstance(value, float):
+        return value != value
+    return isinstance(value, (str, list, tuple)) and len(value) == 0 if not isinstance(value, str) else not value.strip()

@@ -1,0 +1,257 @@
+"""Tower and AlignmentModel: named towers into one space, and a temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from modalign.align import adapter, storage
+from modalign.align.config import ModelConfig, Recipe, TowerConfig
+from modalign.align.lora import add_lora, merge_lora
+from modalign.align.projection import Projection
+from modalign.align.temperature import Temperature
+from modalign.errors import ModelError, suggest
+from modalign.modalities.base import Encoder, Modality, Processing, Signal
+from modalign.modalities.registry import get_modality
+
+POOLED = "pooled"
+"""The input name under which a tower takes features that were encoded before, in place of the encoder's inputs."""
+
+
+class AlignmentOutput(NamedTuple):
+    """`embeddings`: tower -> (B, dim) unit rows; `scale`: 1 / temperature."""
+
+    embeddings: dict[str, Tensor]
+    scale: Tensor
+
+
+class Tower(nn.Module):
+    """Encoder + projection, with the processing that the encoder was trained on."""
+
+    def __init__(self, name: str, config: TowerConfig, dim: int, assets: Path | None = None) -> None:
+        super().__init__()
+        self.name = name
+        self.config = config
+        self.modality: Modality = get_modality(config.modality or name)
+        self.encoder: Encoder = self.modality.build_encoder(config.encoder, **config.options)
+        self.processing: Processing = self.modality.build_processing(
+            **{**self.encoder.processing_defaults(), **config.processing}
+        )
+        if assets is not None:
+            self.processing = self.processing.load_assets(assets)
+        self.width = self.encoder.width
+        self.padding = self.encoder.padding
+        self._encoder_options = self.encoder.options()
+        if config.tune == "lora":
+            self.encoder = add_lora(self.encoder, config.lora, name)
+        elif config.tune == "frozen":
+            self.encoder.requires_grad_(False)
+        self.projection = Projection(self.width, dim, config.projection)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the encoder never changes, so that each item need be encoded only once."""
+        return self.config.tune == "frozen"
+
+    def saved_config(self) -> TowerConfig:
+        """The config from which the same architecture is built again with no other checkpoint."""
+        update = {"options": self._encoder_options, "processing": self.processing.parameters()}
+        return self.config.model_copy(update=update)
+
+    def merge(self) -> None:
+        """Fold LoRA's updates into the weights; the encoder is then an ordinary one."""
+        if self.config.tune == "lora":
+            self.encoder = merge_lora(self.encoder)
+            self.config = self.config.model_copy(update={"tune": "full"})
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, but a frozen encoder stays in eval, and so does the BatchNorm of a LoRA one."""
+        super().train(mode)
+        if self.frozen:
+            self.encoder.eval()
+        elif self.config.tune == "lora":
+            for module in self.encoder.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+    def encode(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Collated inputs -> pooled features (B, width)."""
+        if self.frozen:
+            with torch.no_grad():
+                pooled: Tensor = self.encoder(**inputs).pooled
+        else:
+            pooled = self.encoder(**inputs).pooled
+        return pooled
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Collated inputs, or `{"pooled": (B, width)}`, -> (B, dim) unit rows."""
+        pooled = inputs[POOLED] if POOLED in inputs else self.encode(inputs)
+        return F.normalize(self.projection(pooled), dim=-1)
+
+
+class AlignmentModel(
+    nn.Module,
+    PyTorchModelHubMixin,
+    library_name="modalign",
+    license="apache-2.0",
+    tags=["modalign", "contrastive", "multimodal"],
+):
+    """Named towers into one space.
+
+    Args:
+        config: a `ModelConfig`, or the mapping of one.
+        assets: the folder of a saved model, for files that towers need besides weights.
+
+    Example:
+        >>> model = AlignmentModel({"towers": {"text": {"tune": "frozen"}, "motion": {}}})   # doctest: +SKIP
+        >>> model.embed("text", ["a person walks"]).shape                                     # doctest: +SKIP
+        torch.Size([1, 256])
+
+    Raises:
+        RecipeError: the config names what is not there.
+        ModelError: a checkpoint cannot be loaded.
+    """
+
+    accepts_loss_kwargs = False
+    """Tells transformers' Trainer that the loss is a mean over the batch, so that it divides accumulated gradients."""
+
+    def __init__(self, config: dict[str, Any] | ModelConfig, *, assets: Path | None = None) -> None:
+        super().__init__()
+        self.source = config if isinstance(config, ModelConfig) else ModelConfig(**config)
+        self.base: str | None = None
+        self.seed: int | None = None
+        self.record: dict[str, Any] | None = None  # what it was trained on, for naming an evaluation's protocol
+        self.towers = nn.ModuleDict(
+            {
+                name: Tower(name, tower, self.source.dim, assets / name if assets else None)
+                for name, tower in self.source.towers.items()
+            }
+        )
+        temperature = self.source.temperature
+        self.temperature = Temperature(temperature.init, temperature.learnable, temperature.max_scale)
+        self.remember_buffers()
+
+    @property
+    def dim(self) -> int:
+        """Size of the shared space."""
+        return self.source.dim
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.temperature.log_scale.device
+
+    def tower(self, name: str) -> Tower:
+        """A tower by name.
+
+        Raises:
+            ModelError: there is none.
+        """
+        if name not in self.towers:
+            raise ModelError(f"the model has no tower {name!r}; {suggest(name, self.towers)}")
+        tower = self.towers[name]
+        assert isinstance(tower, Tower)
+        return tower
+
+    def saved_config(self) -> ModelConfig:
+        """The config from which this architecture is built again with no other checkpoint."""
+        towers = {name: self.tower(name).saved_config() for name in self.towers}
+        return self.source.model_copy(update={"towers": towers})
+
+    def remember_buffers(self) -> None:
+        """Take the buffers as they are now for the base's; an adapter holds those that differ from them."""
+        self.fresh_buffers = adapter.fingerprints(dict(self.named_buffers()))
+
+    def forward(self, inputs: Mapping[str, Mapping[str, Tensor]]) -> AlignmentOutput:
+        """Embed any subset of the towers.
+
+        Args:
+            inputs: tower name -> collated inputs, batch first; towers may have different batch sizes.
+        """
+        embeddings = {name: self.tower(name)(tower_inputs) for name, tower_inputs in inputs.items()}
+        return AlignmentOutput(embeddings, self.temperature())
+
+    @torch.no_grad()
+    def embed(self, tower: str, sources: Sequence[Any], batch_size: int = 64, **fields: Any) -> Tensor:
+        """Read, process and embed sources: (N, dim) unit rows on the CPU.
+
+        Args:
+            tower: the tower's name.
+            sources: paths, arrays, texts or Signals.
+            batch_size: sources encoded at a time.
+            fields: what a manifest would say of the sources (`rate=50`).
+
+        Raises:
+            ReadError: a source cannot be read.
+        """
+        part = self.tower(tower)
+        signals = [s if isinstance(s, Signal) else part.modality.load(s, **fields) for s in sources]
+        return self.embed_items(tower, [part.processing(signal) for signal in signals], batch_size)
+
+    @torch.no_grad()
+    def embed_items(self, tower: str, items: Sequence[dict[str, Tensor]], batch_size: int = 64) -> Tensor:
+        """Embed processed items: (N, dim) unit rows on the CPU, in eval mode whatever the model's mode."""
+        part = self.tower(tower)
+        was_training = part.training
+        part.eval()
+        rows = []
+        for start in range(0, len(items), batch_size):
+            batch = part.processing.collate(items[start : start + batch_size])
+            rows.append(part({k: v.to(self.device) for k, v in batch.items()}).float().cpu())
+        part.train(was_training)
+        return torch.cat(rows) if rows else torch.zeros(0, self.dim)
+
+    def merge(self) -> Self:
+        """Fold every LoRA into its weights, in place; embeddings stay the same but for rounding."""
+        for name in self.towers:
+            self.tower(name).merge()
+        self.source = self.source.model_copy(update={"towers": {n: self.tower(n).config for n in self.towers}})
+        return self
+
+    def trainable_table(self) -> list[tuple[str, int, int]]:
+        """(part, parameters, trainable ones) for each tower's encoder and projection, and the temperature."""
+        parts: dict[str, nn.Module] = {}
+        for name in self.towers:
+            parts[f"{name}.encoder"] = self.tower(name).encoder
+            parts[f"{name}.projection"] = self.tower(name).projection
+        parts["temperature"] = self.temperature
+        return [
+            (
+                name,
+                sum(p.numel() for p in module.parameters()),
+                sum(p.numel() for p in module.parameters() if p.requires_grad),
+            )
+            for name, module in parts.items()
+        ]
+
+    def save_adapter(self, folder: str | Path) -> None:
+        """Save only what training changed, with the base's hash. See `align/adapter.py`."""
+        adapter.save_adapter(self, Path(folder))
+
+    @classmethod
+    def load_adapter(cls, folder: str | Path, base: str | Path | None = None) -> Self:
+        """Build the base again and put an adapter on it. See `align/adapter.py`."""
+        return adapter.load_adapter(cls, Path(folder), base)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        storage.save_model(self, save_directory)
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, config: Any = None, **options: Any) -> Self:
+        return storage.load_model(cls, model_id, **options)
+
+
+def build_model(recipe: Recipe) -> AlignmentModel:
+    """The model of a recipe, its random parts drawn from the recipe's seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        model = AlignmentModel(recipe.model_part())
+    model.seed = recipe.seed
+    return model

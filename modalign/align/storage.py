@@ -1,0 +1,133 @@
+"""A saved model: one folder that needs no other checkpoint, no pickle, and no code but this package.
+
+    config.json         the architecture, processing and constants
+    model.safetensors   every weight and buffer
+    training.json       what it was trained on: labels, rows, recipe; no ids
+    TOWER/              files that a tower's processing needs (a tokenizer)
+    README.md           the model card
+    checksums.json      SHA-256 of the files above but the card, checked on loading
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from modalign.align.config import ModelConfig
+from modalign.errors import ModelError
+from modalign.modalities.base import first_problem
+
+if TYPE_CHECKING:
+    from modalign.align.model import AlignmentModel
+
+M = TypeVar("M", bound="AlignmentModel")
+
+CHECKSUMS = "checksums.json"
+NOT_HASHED = {CHECKSUMS, "README.md"}
+
+
+def write_checksums(folder: Path) -> None:
+    """Write `checksums.json`: relative path -> SHA-256, for every file but the card."""
+    hashes = {name: _sha256(folder / name) for name in _files(folder)}
+    (folder / CHECKSUMS).write_text(json.dumps(hashes, indent=1, sort_keys=True))
+
+
+def check_checksums(folder: Path) -> None:
+    """Compare a folder with its `checksums.json`.
+
+    Raises:
+        ModelError: names the first file that is missing, changed or added.
+    """
+    path = folder / CHECKSUMS
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file; this is not a folder that modalign saved, or it was saved only in part")
+    try:
+        expected = json.loads(path.read_text())
+        assert isinstance(expected, dict)
+    except (ValueError, AssertionError):
+        raise ModelError(f"{path}: damaged; copy the folder again") from None
+    present = set(_files(folder))
+    for name, sha256 in expected.items():
+        if name not in present:
+            raise ModelError(f"{folder / name}: missing; copy the folder again")
+        if _sha256(folder / name) != sha256:
+            raise ModelError(f"{folder / name}: its content is not what was saved; copy the folder again")
+    for name in present - set(expected):
+        raise ModelError(f"{folder / name}: was not saved with this model; take it out of the folder")
+
+
+def save_model(model: AlignmentModel, folder: Path) -> None:
+    """Write the folder that `load_model` reads."""
+    config = model.saved_config().model_dump(mode="json")
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
+    if model.record is not None:
+        (folder / "training.json").write_text(json.dumps(model.record, indent=1))
+    save_file({k: v.detach().contiguous().cpu() for k, v in model.state_dict().items()}, folder / "model.safetensors")
+    for name in model.towers:
+        model.tower(name).processing.save_assets(folder / name)
+    write_checksums(folder)
+
+
+def load_model(cls: type[M], model_id: str, **options: Any) -> M:
+    """Read a folder, or a Hub repository (downloaded first).
+
+    Raises:
+        ModelError: names the file and what is wrong with it.
+    """
+    folder = Path(model_id)
+    if not folder.is_dir():
+        folder = _download(model_id, options)
+    check_checksums(folder)
+    try:
+        config = ModelConfig(**json.loads((folder / "config.json").read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        problem = first_problem(error) if isinstance(error, ValidationError) else str(error)
+        raise ModelError(f"{folder / 'config.json'}: {problem}") from None
+    model = cls(config, assets=folder)
+    model.base = str(folder)
+    if (folder / "training.json").is_file():
+        model.record = json.loads((folder / "training.json").read_text())
+    load_weights(model, folder / "model.safetensors")
+    model.remember_buffers()
+    return model.eval()
+
+
+def load_weights(model: AlignmentModel, path: Path, strict: bool = True) -> None:
+    """Put the tensors of a safetensors file into a model.
+
+    Raises:
+        ModelError: the file is damaged or is of another architecture.
+    """
+    try:
+        model.load_state_dict(load_file(path), strict=strict)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ModelError(f"{path}: {' '.join(str(error).split())[:400]}") from None
+
+
+def _download(model_id: str, options: dict[str, Any]) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    known = ("revision", "cache_dir", "force_download", "token", "local_files_only")
+    try:
+        return Path(snapshot_download(model_id, **{k: options[k] for k in known if options.get(k) is not None}))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(
+            f"{model_id}: no such folder, and no model of that name could be downloaded ({type(error).__name__})"
+        ) from None
+
+
+def _files(folder: Path) -> list[str]:
+    names = [p.relative_to(folder).as_posix() for p in sorted(folder.rglob("*")) if p.is_file()]
+    return [n for n in names if n not in NOT_HASHED and not n.startswith(".")]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,33 @@
+"""The learnable temperature of the contrastive losses."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class Temperature(nn.Module):
+    """A log-scale `s` with logits = exp(s) * cosine, clamped to [0, ln max_scale] as CLIP does (Radford et al. 2021).
+
+    Args:
+        init: the first temperature, 1 / exp(s).
+        learnable: False keeps it constant.
+        max_scale: the largest exp(s).
+    """
+
+    def __init__(self, init: float = 0.07, learnable: bool = True, max_scale: float = 100.0) -> None:
+        super().__init__()
+        self.max = math.log(max_scale)
+        start = min(max(-math.log(init), 0.0), self.max)
+        self.log_scale = nn.Parameter(torch.tensor(start), requires_grad=learnable)
+
+    def forward(self) -> Tensor:
+        """exp(s), a scalar; differentiable while inside the bounds, and back towards them outside."""
+        return self.log_scale.clamp(0.0, self.max).exp()
+
+    @torch.no_grad()
+    def clamp_(self) -> None:
+        """Put the parameter back inside the bounds; called after each update, so that it cannot stick outside."""
+        self.log_scale.clamp_(0.0, self.max)

@@ -1,0 +1,283 @@
+"""AlignmentTrainer: transformers' Trainer, with contrastive batches, whole-split evaluation and whole checkpoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_utils import rotate_checkpoints
+
+from modalign.align import checkpoint
+from modalign.align.cache import FeatureTable
+from modalign.align.config import Recipe
+from modalign.align.data import AlignmentDataset, Collator, check_captions, encode_frozen
+from modalign.align.embed import evaluate_pairs
+from modalign.align.losses import PairLoss, get_loss
+from modalign.align.manifest import Manifest
+from modalign.align.model import AlignmentModel
+from modalign.align.sampler import EpochBatchSampler
+from modalign.errors import ModelError, RecipeError, suggest
+from modalign.modalities.base import Processing
+
+Evaluator = Callable[[AlignmentModel, AlignmentDataset], Mapping[str, float]]
+"""Given by the caller (a task), since align knows no task: the model and the val split -> figures to log."""
+
+NOTED = 10_000
+"""How many items of a tower that is not cached are processed in advance to count what would be cut."""
+
+
+class AlignmentTrainer(Trainer):
+    """Trains an AlignmentModel by a recipe.
+
+    Checkpoints, resume, schedulers, mixed precision, TensorBoard and callbacks are transformers' own. Gradient
+    accumulation averages batches; it adds no negatives.
+
+    Args:
+        model: the model, as `build_model(recipe)` made it.
+        recipe: what to train.
+        train: rows to train on.
+        val: rows that choose the checkpoint, or None.
+        out: folder for checkpoints and logs.
+        evaluators: tasks that are run on `val` at each evaluation.
+        callbacks: transformers callbacks.
+
+    Raises:
+        ManifestError: a pair has no rows.
+        ReadError: a row of a tower whose constants are fitted, or that is frozen, cannot be read.
+        RecipeError: the loss is not known.
+    """
+
+    def __init__(
+        self,
+        model: AlignmentModel,
+        recipe: Recipe,
+        train: Manifest,
+        val: Manifest | None,
+        out: Path,
+        evaluators: Sequence[Evaluator] = (),
+        callbacks: Sequence[TrainerCallback] = (),
+    ) -> None:
+        self.recipe = recipe
+        self.pair_loss: PairLoss = get_loss(recipe.loss.name, recipe.loss.options)
+        self.evaluators = list(evaluators)
+        towers = {name: model.tower(name) for name in model.towers}
+        self.train_rows = AlignmentDataset(train, towers, recipe.seed, train=True, templates=recipe.templates)
+        self.val_rows = None if val is None else AlignmentDataset(val, towers, recipe.seed, templates=recipe.templates)
+        self.pair_counts = check_captions(self.train_rows, recipe.pairs)
+        self.notes: list[str] = []
+        self._fit_processing(model)
+        args = training_arguments(recipe, out, len(self.train_rows), evaluate=val is not None)
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=lambda items: items,
+            train_dataset=self.train_rows,
+            eval_dataset=self.val_rows,
+            callbacks=[_ClampTemperature(), *callbacks],
+        )
+        self.remove_callback(ProgressCallback)
+        self.remove_callback(PrinterCallback)
+        self.tables = self._encode_frozen(model)
+        self._staging = False
+        self.control: TrainerControl
+
+    # What is done once, before training
+
+    def _fit_processing(self, model: AlignmentModel) -> None:
+        """Take processing constants from the training rows, and from nothing else."""
+        for name in model.towers:
+            tower = model.tower(name)
+            if type(tower.processing).fit is not Processing.fit:
+                tower.processing = tower.processing.fit(self._signals(name))
+                for rows in (self.train_rows, self.val_rows):
+                    if rows is not None:
+                        rows.processing[name] = tower.processing
+
+    def _signals(self, tower: str) -> Iterable[Any]:
+        for i in range(len(self.train_rows)):
+            for key in self.train_rows.options_of(i, tower):
+                yield self.train_rows.signal(i, tower, key)
+
+    def _encode_frozen(self, model: AlignmentModel) -> dict[str, dict[str, FeatureTable]]:
+        """Features of the frozen towers, encoded once, for the train and val rows."""
+        tables: dict[str, dict[str, FeatureTable]] = {"train": {}, "val": {}}
+        for name in model.towers:
+            tower = model.tower(name)
+            if not tower.frozen:
+                self._note_cut(name)
+                continue
+            for split, rows in (("train", self.train_rows), ("val", self.val_rows)):
+                if rows is not None:
+                    tables[split][name] = encode_frozen(model, rows, name, self.recipe.training.batch_size)
+                    rows.cached.add(name)
+            tower.projection.fit(tables["train"][name].features.to(model.device))
+            self.notes += [f"{name}: {note}" for note in tower.processing.notes()]
+        return tables
+
+    def _note_cut(self, tower: str) -> None:
+        processing = self.train_rows.processing[tower]
+        if type(processing).notes is Processing.notes:
+            return
+        for n, signal in enumerate(self._signals(tower)):
+            if n >= NOTED:
+                break
+            processing(signal)
+        self.notes += [f"{tower}: {note}" for note in processing.notes()]
+
+    # The parts of transformers' Trainer that differ
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Batches of rows, equal items once."""
+        sampler = EpochBatchSampler(len(self.train_rows), self.recipe.training.batch_size, self.recipe.seed)
+        workers = self.recipe.training.workers
+        loader = DataLoader(
+            self.train_rows,
+            batch_sampler=sampler,
+            collate_fn=Collator(self.train_rows, self.recipe.pairs, self.tables["train"]),
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
+        return prepared
+
+    def compute_loss(
+        self, model: nn.Module, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The weighted sum of the pairs' losses; a mean over the batch's rows."""
+        output = model(inputs["inputs"])
+        # Every embedding takes part, so that no gradient is missing where a batch lacks a pair.
+        loss: Tensor = sum(e.sum() for e in output.embeddings.values()) * 0.0 + output.scale * 0.0
+        for pair in inputs["pairs"]:
+            x = output.embeddings[pair["a"]][pair["a_index"]]
+            y = output.embeddings[pair["b"]][pair["b_index"]]
+            loss = loss + pair["weight"] * self.pair_loss(x, y, output.scale, pair["groups"])
+        return (loss, output) if return_outputs else loss
+
+    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
+        """Matrices and kernels decay; the temperature, norms and biases (all of one axis or none) do not."""
+        return [name for name, parameter in model.named_parameters() if parameter.ndim >= 2]
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Embed the whole val split, and compute the pairs' figures and the evaluators'."""
+        rows = eval_dataset if eval_dataset is not None else self.val_rows
+        assert isinstance(rows, AlignmentDataset)
+        tables = self.tables["val"] if rows is self.val_rows else {}
+        metrics = evaluate_pairs(self.model, rows, self.recipe.pairs, self.pair_loss, tables)
+        for evaluator in self.evaluators:
+            metrics |= evaluator(self.model, rows)
+        named = {f"{metric_key_prefix}_{key}": value for key, value in metrics.items()}
+        named[f"{metric_key_prefix}_best"] = self._best_figure(metrics)
+        self.log(named)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, named)
+        return named
+
+    def _best_figure(self, metrics: Mapping[str, float]) -> float:
+        name = self.recipe.training.best
+        if name == "auto":
+            name = next((n for n in ("accuracy", "macro_auroc", "R@1") if n in metrics), "")
+        if name not in metrics:
+            raise RecipeError(f"training.best: no val figure {name!r}; {suggest(name, metrics)}")
+        return -metrics[name] if "loss" in name else metrics[name]
+
+    def _get_output_dir(self, trial: Any) -> str:
+        folder = Path(super()._get_output_dir(trial))
+        return str(folder / checkpoint.STAGING) if self._staging else str(folder)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Stage, hash, flush and rename; then let go of older ones."""
+        run = Path(self._get_output_dir(trial))
+        self._staging = True
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self._staging = False
+        self.accelerator.wait_for_everyone()
+        name = f"checkpoint-{self.state.global_step}"
+        if self.state.best_global_step:
+            self.state.best_model_checkpoint = str(run / f"checkpoint-{self.state.best_global_step}")
+        if self.args.should_save:
+            staged = run / checkpoint.STAGING / name
+            self.state.save_to_json(str(staged / "trainer_state.json"))
+            checkpoint.commit(staged, run / name)
+            rotate_checkpoints(
+                str(run),
+                save_total_limit=self.args.save_total_limit,
+                best_model_checkpoint=self.state.best_model_checkpoint,
+            )
+        self.accelerator.wait_for_everyone()
+
+    def resume(self) -> Path | None:
+        """The checkpoint that `train(resume_from_checkpoint=...)` should go on from, its hashes checked.
+
+        Raises:
+            ModelError: every checkpoint is damaged, or was made by another recipe.
+        """
+        found = checkpoint.last_checkpoint(Path(self.args.output_dir))
+        if found is not None and not (found / "trainer_state.json").is_file():
+            raise ModelError(f"{found}: has no trainer_state.json; remove it to start again")
+        return found
+
+
+class _ClampTemperature(TrainerCallback):
+    """After each update, as CLIP and CLAP do."""
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        model.temperature.clamp_()
+
+
+def training_arguments(recipe: Recipe, out: Path, rows: int, evaluate: bool) -> TrainingArguments:
+    """transformers' TrainingArguments for a recipe."""
+    t = recipe.training
+    if t.tensorboard:
+        _check_tensorboard()
+    batches = max(len(EpochBatchSampler(rows, t.batch_size, recipe.seed)), 1)
+    updates = math.ceil(batches / t.accumulation)
+    every = max(1, round(updates * t.evaluate_every))
+    return TrainingArguments(
+        output_dir=str(out),
+        num_train_epochs=t.epochs,
+        per_device_train_batch_size=t.batch_size,
+        gradient_accumulation_steps=t.accumulation,
+        learning_rate=t.learning_rate,
+        weight_decay=t.weight_decay,
+        warmup_steps=math.ceil(t.warmup * math.ceil(updates * t.epochs)),
+        lr_scheduler_type=t.scheduler,
+        optim=t.optim,
+        max_grad_norm=t.max_grad_norm,
+        bf16=t.bf16,
+        logging_steps=t.log_every,
+        logging_nan_inf_filter=False,  # it waits for the device at every step, and hides a broken loss
+        eval_strategy="steps" if evaluate else "no",
+        eval_steps=every if evaluate else None,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=t.keep_checkpoints,
+        load_best_model_at_end=evaluate,
+        metric_for_best_model="best" if evaluate else None,
+        greater_is_better=True if evaluate else None,
+        seed=recipe.seed,
+        data_seed=recipe.seed,
+        remove_unused_columns=False,
+        label_names=[],
+        report_to=["tensorboard"] if t.tensorboard else [],
+        disable_tqdm=True,
+    )
+
+
+def _check_tensorboard() -> None:
+    from importlib.util import find_spec
+
+    from modalign.errors import MissingExtraError
+
+    if find_spec("tensorboard") is None:
+        raise MissingExtraError("training.tensorboard", "logging")

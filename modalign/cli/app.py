@@ -1,0 +1,39 @@
+"""The Typer application; each command's function lives in a file of its own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from modalign.cli import demo, doctor, embed, evaluate, init, modalities, train, zero_shot
+
+app = typer.Typer(
+    name="modalign",
+    help="Align audio, motion, ECG, X-ray and CT with text in one embedding space, on your own paired data.",
+    epilog="Start with: modalign demo",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("demo")(demo.command)
+app.command("init")(init.command)
+app.command("train")(train.command)
+app.command("evaluate")(evaluate.command)
+app.command("zero-shot")(zero_shot.command)
+app.command("embed")(embed.command)
+app.command("modalities")(modalities.command)
+app.command("doctor")(doctor.command)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    """Align audio, motion, ECG, X-ray and CT with text in one embedding space, on your own paired data."""
+    if version:
+        from modalign import __version__
+
+        print(__version__)
+        raise typer.Exit

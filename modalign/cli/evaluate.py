@@ -1,0 +1,62 @@
+"""`modalign evaluate`: zero-shot classification of a manifest, beside chance and baselines, as files and a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    model: Annotated[str, typer.Argument(help="A model folder or Hub id.")],
+    manifest: Annotated[Path, typer.Argument(help="The manifest.")],
+    modality: Annotated[str, typer.Option("--modality", help="The tower to classify with.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for metrics.json, predictions.parquet, report.html.")],
+    split: Annotated[str, typer.Option("--split", help="test, val, train or all.")] = "test",
+    descriptions: Annotated[
+        Path | None, typer.Option("--descriptions", help="YAML: label -> list of sentences to use as prompts.")
+    ] = None,
+    template: Annotated[
+        list[str] | None, typer.Option("--template", help="A prompt template with {label}; may be repeated.")
+    ] = None,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Admit paths that leave the manifest's folder.")
+    ] = False,
+) -> None:
+    """Classify a manifest's split by prompts and write metrics.json, predictions.parquet and report.html.
+
+    Examples:
+
+      modalign evaluate runs/one/model windows.csv --modality motion --out runs/one/evaluation
+
+      modalign evaluate runs/one/model other.csv --modality motion --split all --descriptions my_words.yaml --out check
+    """
+    from modalign.align.manifest import read_descriptions
+    from modalign.cli._common import bar, load, load_untrained
+    from modalign.tasks.evaluate import evaluate_zero_shot
+    from modalign.tasks.report import write_report
+    from modalign.tasks.table import print_table
+    from modalign.tasks.training import open_manifest
+
+    said = read_descriptions(descriptions) if descriptions else None
+    loaded = load(model)
+    rows = open_manifest(loaded.source, manifest, allow_outside=allow_outside)
+    text = (loaded.record or {}).get("text", "text")
+    with bar("embedding", len(rows.split(split).rows)) as advance:
+        evaluation = evaluate_zero_shot(
+            loaded,
+            rows,
+            modality,
+            split,
+            templates=template,
+            descriptions=said,
+            text=text,
+            untrained=load_untrained(loaded),
+            advance=advance,
+        )
+    print_table(evaluation)
+    evaluation.save(out, {"model": Path(model).name, "manifest": manifest.name})
+    settings = [("model", Path(model).name), ("manifest", manifest.name), ("split", split)]
+    write_report(out / "report.html", evaluation.title, [evaluation], settings)
+    print(f"Wrote {out / 'metrics.json'}, {out / 'predictions.parquet'}, {out / 'report.html'}")

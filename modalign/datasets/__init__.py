@@ -1,0 +1,1 @@
+"""Public data sets -> manifests: a local copy first, then the owner's download."""

@@ -1,0 +1,193 @@
+"""Shoulder exercises by smartwatch: the recordings inside the `seglearn` wheel, read without trusting its pickle.
+
+140 recordings, 10 people, 7 exercises, a watch on the wrist, accelerometer (g) and gyroscope (rad/s) at 50 Hz.
+Source: Burns et al. 2018, arXiv:1802.01489; the file is BSD-licensed with the package seglearn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from numpy.typing import NDArray
+
+from modalign.errors import MissingExtraError, ReadError
+
+SHA256 = "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
+RATE = 50.0
+CHANNELS = ("acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z")
+LABELS = {
+    "PEN": "pendulum",
+    "ABD": "abduction",
+    "FEL": "forward elevation",
+    "IR": "internal rotation",
+    "ER": "external rotation",
+    "TRAP": "trapezius extension",
+    "ROW": "upright row",
+}
+SPLITS = {**dict.fromkeys(range(1, 7), "train"), 7: "val", **dict.fromkeys(range(8, 11), "test")}
+"""Subject -> split: 1-6 train, 7 val, 8-10 test."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording: data (T, 6) in g and rad/s, its exercise, who made it, and with which arm."""
+
+    data: NDArray[np.float64]
+    label: str
+    subject: int
+    side: str
+
+
+def _decode(text: str, encoding: str) -> bytes:
+    """What `_codecs.encode` does in an old pickle of bytes, and nothing more."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"refused: encoding {encoding!r}")
+    return text.encode("latin-1")
+
+
+def _admitted() -> dict[tuple[str, str], Callable[..., Any]]:
+    """The exact (module, name) pairs that the file needs. A whole module would be exploitable."""
+    from numpy._core import multiarray
+
+    return {
+        ("numpy.core.multiarray", "_reconstruct"): multiarray._reconstruct,
+        ("numpy.core.multiarray", "scalar"): multiarray.scalar,
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+        ("_codecs", "encode"): _decode,
+    }
+
+
+class RestrictedUnpickler(pickle.Unpickler):
+    """Admits the pairs of `_admitted()` and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Look a pair up.
+
+        Raises:
+            pickle.UnpicklingError: it is not on the list.
+        """
+        found = _admitted().get((module, name))
+        if found is None:
+            raise pickle.UnpicklingError(f"refused: {module}.{name} is not on the list of what this file may name")
+        return found
+
+
+def unpickle(content: bytes) -> Any:
+    """Read the pickle inside a .npy file of one object.
+
+    Raises:
+        ReadError: the file is no such .npy, or names something that is not admitted.
+    """
+    stream = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(stream)
+        if version != (1, 0):
+            raise ValueError(f"npy version {version}")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+        if shape != () or dtype != np.dtype(object):
+            raise ValueError(f"not one object but {dtype} of shape {shape}")
+        array = RestrictedUnpickler(stream).load()
+        return array.item() if isinstance(array, np.ndarray) else array
+    except (ValueError, EOFError, IndexError, KeyError, TypeError, AttributeError, pickle.UnpicklingError) as error:
+        raise ReadError(f"watch_dataset.npy: {error}; install seglearn again") from None
+
+
+def data_file() -> Path:
+    """The file inside the installed wheel, found without importing the package.
+
+    Raises:
+        MissingExtraError: seglearn is not installed.
+    """
+    spec = find_spec("seglearn")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtraError("the shoulder-exercise recordings", "demo")
+    return Path(spec.submodule_search_locations[0]) / "data" / "watch_dataset.npy"
+
+
+def load_recordings(path: Path | None = None) -> list[Recording]:
+    """Check the file's SHA-256, then read it.
+
+    Raises:
+        MissingExtraError: seglearn is not installed.
+        ReadError: the file is not the published one.
+    """
+    path = path or data_file()
+    if not path.is_file():
+        raise ReadError(f"{path}: no such file; install seglearn again")
+    content = path.read_bytes()
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != SHA256:
+        raise ReadError(f"{path}: SHA-256 is {actual}, not the published {SHA256}; install seglearn again")
+    loaded = unpickle(content)
+    return [
+        Recording(
+            np.asarray(data, dtype=np.float64),
+            LABELS[loaded["y_labels"][int(y)]],
+            int(subject),
+            "right" if side else "left",
+        )
+        for data, y, subject, side in zip(loaded["X"], loaded["y"], loaded["subject"], loaded["side"])
+    ]
+
+
+def write_manifest(
+    folder: Path,
+    descriptions: dict[str, list[str]],
+    window: float = 2.0,
+    hop: float = 1.0,
+) -> Path:
+    """Write the recordings as .npy files and a manifest of windows; return the manifest's path.
+
+    Args:
+        folder: made when needed: `manifest.csv`, its sidecar, and `recordings/`.
+        descriptions: label -> sentences, for the sidecar.
+        window: seconds.
+        hop: seconds between the starts of windows.
+    """
+    recordings = folder / "recordings"
+    recordings.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number, recording in enumerate(load_recordings()):
+        name = f"r{number:03d}"
+        np.save(recordings / f"{name}.npy", recording.data.astype(np.float32))
+        count = int((len(recording.data) / RATE - window) / hop + 1e-9) + 1
+        rows += [
+            {
+                "id": f"{name}-{k:03d}",
+                "split": SPLITS[recording.subject],
+                "group": f"subject-{recording.subject:02d}",
+                "cluster": name,
+                "label": recording.label,
+                "motion": f"recordings/{name}.npy",
+                "motion.start": k * hop,
+                "motion.end": k * hop + window,
+                "side": recording.side,
+            }
+            for k in range(count)
+        ]
+    path = folder / "manifest.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    sidecar = {
+        "about": "Shoulder exercises by smartwatch, from the package seglearn (Burns et al. 2018, BSD)",
+        "defaults": {
+            "motion.rate": RATE,
+            "motion.columns": ", ".join(CHANNELS),
+            "motion.unit": "g",
+            "motion.gyro_unit": "rad/s",
+            "motion.location": "wrist",
+        },
+        "descriptions": descriptions,
+    }
+    path.with_name("manifest.meta.yaml").write_text(yaml.safe_dump(sidecar, sort_keys=False, allow_unicode=True))
+    return path

@@ -1,0 +1,277 @@
+"""What a modality is: Modality, Signal, Processing, Augmentation, Encoder, EncoderOutput.
+
+A modality reads a source into a `Signal`, turns a Signal into tensors (`Processing`), and builds an `Encoder`.
+Nothing outside `modalign/modalities` branches on a modality's name: what differs between them is said here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, Self
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor, nn
+
+from modalign.errors import ReadError, RecipeError, suggest
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What a reader returns.
+
+    Attributes:
+        data: float32 tensor in physical units; its shape is documented by the modality, time is the last axis.
+        rate: samples per second (Hz), or None where there is no time axis.
+        channels: the names of the channels, in the order of `data`'s first axis.
+        meta: what else the source says (`location`, `caption`, ...).
+    """
+
+    data: Tensor
+    rate: float | None = None
+    channels: tuple[str, ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+class EncoderOutput(NamedTuple):
+    """What an encoder returns: tokens (B, L, D), mask (B, L; True where a token is real), pooled (B, D)."""
+
+    tokens: Tensor
+    mask: Tensor
+    pooled: Tensor
+
+
+class Encoder(nn.Module):
+    """An `nn.Module` whose forward takes a collated batch by name and returns `EncoderOutput`.
+
+    Attributes:
+        width: D, the size of `pooled`.
+        padding: "exact": a padded item has the embedding that it has alone; "fixed": equal lengths only.
+    """
+
+    width: int
+    padding: ClassVar[Literal["exact", "fixed"]] = "exact"
+
+    def options(self) -> dict[str, Any]:
+        """The options (JSON) from which the same architecture is built again without any other checkpoint."""
+        raise NotImplementedError("abstract: an encoder returns the options it was built from")
+
+    def processing_defaults(self) -> dict[str, Any]:
+        """Processing parameters that this encoder dictates (a tokenizer, an image size)."""
+        return {}
+
+    def lora_targets(self) -> list[str]:
+        """Names of the modules that LoRA adapts by default: every linear and convolutional layer."""
+        layers = (nn.Linear, nn.Conv1d, nn.Conv2d)
+        return [name for name, module in self.named_modules() if isinstance(module, layers)]
+
+
+def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the real tokens: (B, L, D), (B, L) -> (B, D)."""
+    weights = mask.to(tokens.dtype).unsqueeze(-1)
+    return (tokens * weights).sum(1) / weights.sum(1).clamp_min(1)
+
+
+class Augmentation(BaseModel):
+    """A random change of a Signal, drawn from a generator. Its fields are its options.
+
+    `breaks` names what a caption or label may rely on and this changes: laterality, rate, rhythm, amplitude, order,
+    gravity, location. `p` is the probability that it is applied.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    breaks: ClassVar[frozenset[str]] = frozenset()
+    p: float = 1.0
+
+    def apply(self, signal: Signal, generator: torch.Generator) -> Signal:
+        """Return the changed signal; the one given stays as it is."""
+        raise NotImplementedError("abstract: an augmentation returns a new Signal")
+
+
+class Processing(BaseModel):
+    """Signal -> tensors, deterministic. Its fields are its parameters, and are saved with the weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def __call__(self, signal: Signal) -> dict[str, Tensor]:
+        """Turn one Signal into the encoder's inputs, without a batch axis; `values` has shape (C, T) by default."""
+        raise NotImplementedError("abstract: a processing returns the encoder's inputs by name")
+
+    def collate(self, items: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Batch processed items: `values` (B, C, T), padded with zeros at the end, and `mask` (B, T)."""
+        lengths = [item["values"].shape[-1] for item in items]
+        longest = max(lengths)
+        values = torch.stack([nn.functional.pad(i["values"], (0, longest - n)) for i, n in zip(items, lengths)])
+        mask = torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)
+        return {"values": values, "mask": mask}
+
+    def fit(self, signals: Iterable[Signal]) -> Self:
+        """Return a copy whose constants come from these (training) signals. By default there are none."""
+        return self
+
+    def parameters(self) -> dict[str, Any]:
+        """The parameters as JSON, without any path of this machine: what a saved model holds."""
+        return self.model_dump(mode="json")
+
+    def notes(self) -> list[str]:
+        """What the user should be told of the items processed so far (how many texts were cut)."""
+        return []
+
+    def save_assets(self, folder: Path) -> None:
+        """Write the files that the parameters alone cannot say (a tokenizer) into `folder`, made when needed."""
+
+    def load_assets(self, folder: Path) -> Self:
+        """Return a copy that uses the files that `save_assets` wrote."""
+        return self
+
+
+class Modality:
+    """A registered kind of input. Subclass it, name its parts, and register it with `@register_modality(name)`.
+
+    Attributes:
+        processing: the Processing class.
+        encoders: encoder name -> factory; the factory takes the encoder's options by keyword.
+        default_encoder: the name used where a recipe names none.
+        fields: what a manifest may say of a source in `<modality>.<key>` columns, a pydantic model.
+        augmentations: augmentation name -> class.
+        is_path: whether a manifest's cell is a path (True) or the content itself (text).
+        templates: prompt templates with `{label}`.
+        descriptions: label -> sentences, for labels the modality knows.
+    """
+
+    name: str = ""
+    processing: ClassVar[type[Processing]]
+    encoders: ClassVar[Mapping[str, Callable[..., Encoder]]]
+    default_encoder: ClassVar[str] = ""
+    fields: ClassVar[type[BaseModel] | None] = None
+    augmentations: ClassVar[Mapping[str, type[Augmentation]]] = {}
+    is_path: ClassVar[bool] = True
+    templates: ClassVar[tuple[str, ...]] = ("{label}",)
+    descriptions: ClassVar[Mapping[str, Sequence[str]]] = {}
+
+    def read(self, source: Any, **fields: Any) -> Signal:
+        """Read a path, or an in-memory source, into a Signal. Subclasses say how; callers use `load`.
+
+        Raises:
+            ReadError: names the source and the mend.
+        """
+        raise NotImplementedError("abstract: a modality reads a source into a Signal")
+
+    def load(self, source: Any, **fields: Any) -> Signal:
+        """Check the fields, read the source, and refuse what no encoder should see.
+
+        Raises:
+            ReadError: a field is wrong, the source cannot be read, is empty, or holds NaN or infinite values.
+        """
+        where = describe_source(source)
+        parsed = self.parse_fields(fields)
+        if self.is_path and isinstance(source, (str, Path)):
+            source = Path(source)
+            if not source.is_file() and not source.is_dir():
+                raise ReadError(f"{where}: no such file; check the path")
+            if source.is_file() and source.stat().st_size == 0:
+                raise ReadError(f"{where}: the file is empty; copy or record it again")
+        signal = self.read(source, **parsed)
+        if not torch.isfinite(signal.data).all():
+            bad = int((~torch.isfinite(signal.data)).sum())
+            raise ReadError(f"{where}: {bad} of {signal.data.numel()} values are NaN or infinite; fill or cut them first")
+        return signal
+
+    def summary_features(self, signal: Signal) -> np.ndarray[Any, Any] | None:
+        """A fixed-length vector of hand features for the linear floor, or None where there is no such floor."""
+        return None
+
+    def build_encoder(self, name: str = "", **options: Any) -> Encoder:
+        """Build an encoder by name.
+
+        Raises:
+            RecipeError: the name or an option is not known.
+        """
+        name = name or self.default_encoder or next(iter(self.encoders))
+        if name not in self.encoders:
+            raise RecipeError(f"{self.name} has no encoder {name!r}: {suggest(name, self.encoders)}")
+        factory = self.encoders[name]
+        try:
+            inspect.signature(factory).bind(**options)
+        except TypeError as error:
+            raise RecipeError(f"encoder {name!r} of {self.name}: {error}; options: {inspect.signature(factory)}") from None
+        return factory(**options)
+
+    def build_processing(self, **parameters: Any) -> Processing:
+        """Build the processing from its parameters.
+
+        Raises:
+            RecipeError: a parameter is not known or out of range.
+        """
+        try:
+            return self.processing(**parameters)
+        except ValidationError as error:
+            raise RecipeError(f"processing of {self.name}: {first_problem(error)}") from None
+
+    def build_augmentations(self, specs: Sequence[Mapping[str, Any]]) -> list[Augmentation]:
+        """Build augmentations from `{"name": ..., option: ...}` mappings.
+
+        Raises:
+            RecipeError: the name or an option is not known.
+        """
+        built = []
+        for spec in specs:
+            options = dict(spec)
+            name = options.pop("name", "")
+            if name not in self.augmentations:
+                raise RecipeError(f"{self.name} has no augmentation {name!r}: {suggest(name, self.augmentations)}")
+            try:
+                built.append(self.augmentations[name](**options))
+            except ValidationError as error:
+                raise RecipeError(f"augmentation {name!r} of {self.name}: {first_problem(error)}") from None
+        return built
+
+    def parse_fields(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Check and convert what a manifest says of a source (empty cells left out).
+
+        Raises:
+            ReadError: a key is not known, or its value is not of the kind it must be.
+        """
+        if not values:
+            return {}
+        known = self.fields.model_fields if self.fields else {}
+        for key in values:
+            if key not in known:
+                raise ReadError(f"{self.name}.{key} is not a field of {self.name}: {suggest(key, known)}")
+        assert self.fields is not None
+        try:
+            return self.fields(**values).model_dump(exclude_unset=True)
+        except ValidationError as error:
+            raise ReadError(f"{self.name}.{first_problem(error)}") from None
+
+
+def augment(signal: Signal, augmentations: Sequence[Augmentation], generator: torch.Generator) -> Signal:
+    """Apply each augmentation with its probability, in order."""
+    for augmentation in augmentations:
+        if torch.rand((), generator=generator) < augmentation.p:
+            signal = augmentation.apply(signal, generator)
+    return signal
+
+
+def describe_source(source: Any) -> str:
+    """How an error names a source: its path, its text (cut), or what kind of array it is."""
+    if isinstance(source, (str, Path)):
+        text = str(source)
+        return text if len(text) <= 200 else f"{text[:200]}..."
+    shape = getattr(source, "shape", None)
+    return f"in-memory {type(source).__name__}" + (f" of shape {tuple(shape)}" if shape is not None else "")
+
+
+def first_problem(error: ValidationError) -> str:
+    """One line for a pydantic error: the key, what is wrong, and the value given."""
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"]) or "value"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        return f"{where} is not a key that is known here"
+    given = "" if problem["type"] == "missing" else f" (given: {problem['input']!r})"
+    return f"{where}: {message}{given}"

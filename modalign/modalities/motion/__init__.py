@@ -1,0 +1,108 @@
+"""Motion: accelerometers and gyroscopes, of one device or several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from modalign.modalities.base import Modality, Signal
+from modalign.modalities.motion.augment import (
+    ChannelMask,
+    FullRotation,
+    Jitter,
+    LocationMask,
+    Scaling,
+    SmallRotation,
+    TimeShift,
+    YawRotation,
+)
+from modalign.modalities.motion.encoders import ENCODERS
+from modalign.modalities.motion.fields import MotionFields
+from modalign.modalities.motion.processing import MotionProcessing
+from modalign.modalities.motion.reader import read_motion
+from modalign.modalities.registry import register_modality
+
+
+@cache
+def _descriptions() -> dict[str, tuple[str, ...]]:
+    text = Path(__file__).with_name("descriptions.yaml").read_text(encoding="utf-8")
+    return {label: tuple(sentences) for label, sentences in yaml.safe_load(text).items()}
+
+
+class Descriptions(Mapping[str, Sequence[str]]):
+    """`descriptions.yaml`, read when it is first asked for."""
+
+    def __getitem__(self, label: str) -> Sequence[str]:
+        """The sentences of a label, whatever its case."""
+        return _descriptions()[label.strip().lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        """The labels."""
+        return iter(_descriptions())
+
+    def __len__(self) -> int:
+        """How many labels there are."""
+        return len(_descriptions())
+
+
+@register_modality("motion")
+class Motion(Modality):
+    """Motion time series.
+
+    A Signal's data is (C, T): specific force in m/s2 (`acc_x`, `acc_y`, `acc_z`: what an accelerometer feels; a device
+    at rest reads 9.81 upwards) and rotation in rad/s (`gyro_x`, `gyro_y`, `gyro_z`), with a location before the name
+    where there are several devices (`wrist/acc_x`).
+
+    Example:
+        >>> array = np.tile([0.0, 0.0, 1.0], (100, 1))
+        >>> Motion().load(array, columns="acc_x,acc_y,acc_z", unit="g", rate=50).channels
+        ('acc_x', 'acc_y', 'acc_z')
+    """
+
+    processing = MotionProcessing
+    encoders = ENCODERS
+    default_encoder = "inception"
+    fields = MotionFields
+    augmentations = {  # noqa: RUF012 - declared a ClassVar by the base
+        "yaw_rotation": YawRotation,
+        "full_rotation": FullRotation,
+        "small_rotation": SmallRotation,
+        "scaling": Scaling,
+        "jitter": Jitter,
+        "time_shift": TimeShift,
+        "channel_mask": ChannelMask,
+        "location_mask": LocationMask,
+    }
+    templates = (
+        "a person {label}",
+        "a person is {label}",
+        "motion of a person {label}",
+        "a wearable sensor records {label}",
+        "accelerometer and gyroscope readings of someone {label}",
+        "the activity is {label}",
+        "{label}",
+    )
+    descriptions = Descriptions()
+
+    def read(self, source: Any, **fields: Any) -> Signal:
+        """Read a path (.csv, .csv.gz, .tsv, .parquet, .npy), an array or tensor (T, C), or a DataFrame.
+
+        Raises:
+            ReadError: anything that is missing, ambiguous or implausible; names the source and the mend.
+        """
+        source = Path(source) if isinstance(source, str) else source
+        return read_motion(source, MotionFields(**self.parse_fields(fields)))
+
+    def summary_features(self, signal: Signal) -> np.ndarray[Any, Any]:
+        """Mean, standard deviation, minimum, maximum and mean square of each channel: (5 C,), float64.
+
+        A masked channel (NaN) gives zeros.
+        """
+        data = signal.data.double().numpy()
+        parts = [data.mean(1), data.std(1), data.min(1), data.max(1), (data**2).mean(1)]
+        return np.asarray(np.nan_to_num(np.concatenate(parts)))

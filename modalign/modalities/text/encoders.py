@@ -1,0 +1,167 @@
+"""Text encoders: any `transformers.AutoModel` by Hub id or folder, and the offline MiniLM by the name `minilm`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from modalign.errors import ModelError, RecipeError
+from modalign.modalities.base import Encoder, EncoderOutput, masked_mean
+from modalign.modalities.text.offline import minilm_folder
+
+Pooling = Literal["mean", "cls", "eos", "pooler"]
+
+POOLING_KEYS: dict[str, Pooling] = {
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_lasttoken": "eos",
+}
+"""The keys of sentence-transformers' `1_Pooling/config.json` that are supported."""
+
+
+class TextEncoder(Encoder):
+    """A transformers text model with masked pooling.
+
+    Args:
+        checkpoint: "minilm", a folder, or a Hub id; its weights are loaded.
+        hf_config: instead of a checkpoint: a transformers config (dict) to build without weights.
+        pooling: "mean", "cls", "eos" (last real token) or "pooler"; None takes the checkpoint's own
+            `1_Pooling/config.json`, else "mean".
+        max_length: tokens at most; None takes the checkpoint's own limit.
+        revision: the Hub revision to pin.
+
+    Raises:
+        RecipeError: neither or both of checkpoint and hf_config, or a pooling that the checkpoint does not have.
+        ModelError: the checkpoint cannot be loaded.
+
+    Example:
+        >>> encoder = TextEncoder("minilm")                 # doctest: +SKIP
+        >>> encoder.width
+        384
+    """
+
+    padding = "exact"
+
+    def __init__(
+        self,
+        checkpoint: str | None = None,
+        *,
+        hf_config: dict[str, Any] | None = None,
+        pooling: Pooling | None = None,
+        max_length: int | None = None,
+        revision: str | None = None,
+    ) -> None:
+        super().__init__()
+        if hf_config is not None and checkpoint is not None:
+            raise RecipeError("a text encoder takes a checkpoint or an hf_config, not both")
+        if hf_config is not None:
+            self.model: Any = _build(hf_config)
+            self._tokenizer_source = ""
+        else:
+            source = str(minilm_folder()) if checkpoint in (None, "minilm") else str(checkpoint)
+            self.model = _load(source, revision)
+            self._tokenizer_source = source
+            own_pooling, own_length = _sentence_transformers_settings(source, revision)
+            pooling = pooling or own_pooling
+            max_length = max_length or own_length
+        self.pooling: Pooling = pooling or "mean"
+        if self.pooling == "pooler" and getattr(self.model, "pooler", None) is None:
+            raise RecipeError(f"pooling 'pooler': {type(self.model).__name__} has no pooler; use mean, cls or eos")
+        config = self.model.config
+        positions = int(getattr(config, "max_position_embeddings", 512))
+        if getattr(config, "model_type", "") in {"roberta", "xlm-roberta", "camembert", "mpnet"}:
+            positions -= 2  # these count positions from padding_idx + 1
+        self.max_length = min(max_length or positions, positions)
+        self.width = int(config.hidden_size)
+
+    def options(self) -> dict[str, Any]:
+        """The transformers config itself, so that no checkpoint is needed to build it again."""
+        hf_config = {k: v for k, v in self.model.config.to_dict().items() if not k.startswith("_")}
+        return {"hf_config": hf_config, "pooling": self.pooling, "max_length": self.max_length}
+
+    def processing_defaults(self) -> dict[str, Any]:
+        """The tokenizer of the same checkpoint, and its limit."""
+        return {"tokenizer": self._tokenizer_source, "max_length": self.max_length}
+
+    def lora_targets(self) -> list[str]:
+        """The attention's query and value projections, as peft names them for this architecture."""
+        from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as DEFAULTS
+
+        return list(DEFAULTS.get(self.model.config.model_type, [])) or super().lora_targets()
+
+    def forward(self, input_ids: Tensor, mask: Tensor) -> EncoderOutput:
+        """Token ids (B, L) and mask (B, L) -> tokens (B, L, D), mask, pooled (B, D)."""
+        output = self.model(input_ids=input_ids, attention_mask=mask.long())
+        tokens = output.last_hidden_state
+        if self.pooling == "mean":
+            pooled = masked_mean(tokens, mask)
+        elif self.pooling == "cls":
+            pooled = tokens[:, 0]
+        elif self.pooling == "eos":
+            last = (mask.long() * torch.arange(mask.shape[1], device=mask.device)).argmax(1)
+            pooled = tokens[torch.arange(len(tokens), device=tokens.device), last]
+        else:
+            pooled = output.pooler_output
+        return EncoderOutput(tokens, mask, pooled)
+
+
+def _build(hf_config: dict[str, Any]) -> nn.Module:
+    from transformers import AutoConfig, AutoModel
+
+    options = dict(hf_config)
+    try:
+        model: nn.Module = AutoModel.from_config(AutoConfig.for_model(options.pop("model_type"), **options))
+    except (KeyError, ValueError, TypeError) as error:
+        raise ModelError(f"hf_config does not describe a transformers model: {error}") from error
+    return model
+
+
+def _load(source: str, revision: str | None) -> nn.Module:
+    from transformers import AutoModel
+
+    options: dict[str, Any] = {"revision": revision} if revision else {}
+    try:
+        model: nn.Module = AutoModel.from_pretrained(
+            source, use_safetensors=True, trust_remote_code=False, dtype=torch.float32, **options
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"text checkpoint {source!r} cannot be loaded: {str(error).splitlines()[0]} "
+            "Give a folder with config.json and model.safetensors, a Hub id that this machine can reach, or 'minilm'."
+        ) from error
+    return model.float()
+
+
+def _sentence_transformers_settings(source: str, revision: str | None) -> tuple[Pooling | None, int | None]:
+    """Pooling and limit that a sentence-transformers checkpoint states beside its weights."""
+    pooling: Pooling | None = None
+    stated = _side_file(source, "1_Pooling/config.json", revision)
+    if stated:
+        chosen = [key for key, on in stated.items() if key.startswith("pooling_mode_") and on is True]
+        if len(chosen) != 1 or chosen[0] not in POOLING_KEYS:
+            raise RecipeError(f"{source}/1_Pooling asks for {chosen}, which is not supported; set pooling in the recipe")
+        pooling = POOLING_KEYS[chosen[0]]
+    length = _side_file(source, "sentence_bert_config.json", revision).get("max_seq_length")
+    return pooling, int(length) if length else None
+
+
+def _side_file(source: str, name: str, revision: str | None) -> dict[str, Any]:
+    path: Path | None = Path(source) / name
+    if not Path(source).is_dir():
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        try:
+            path = Path(hf_hub_download(source, name, revision=revision))
+        except (HfHubHTTPError, LocalEntryNotFoundError):
+            path = None
+    if path is None or not path.is_file():
+        return {}
+    loaded: dict[str, Any] = json.loads(path.read_text())
+    return loaded
+
+

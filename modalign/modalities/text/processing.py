@@ -1,0 +1,80 @@
+"""Text -> token ids, by the checkpoint's own tokenizer, and a count of the texts that its limit cuts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from pydantic import Field, PrivateAttr
+from torch import Tensor
+
+from modalign.errors import RecipeError
+from modalign.modalities.base import Processing, Signal
+
+
+@lru_cache(maxsize=8)
+def _tokenizer(source: str) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise RecipeError(
+            f"text.processing.tokenizer: cannot load a tokenizer from {source!r}; give a folder with "
+            f"tokenizer.json or a Hub id that this machine can reach ({str(error).splitlines()[0]})"
+        ) from error
+
+
+class TextProcessing(Processing):
+    """Tokenise text.
+
+    Attributes:
+        tokenizer: a folder or Hub id of a transformers tokenizer; dictated by the encoder.
+        max_length: tokens at most, special ones included; longer texts are cut, and `notes` counts them.
+        prefix: put before every text (the E5 family wants "query: ").
+    """
+
+    tokenizer: str
+    max_length: int = Field(256, ge=2)
+    prefix: str = ""
+    _seen: int = PrivateAttr(0)
+    _cut: int = PrivateAttr(0)
+
+    def notes(self) -> list[str]:
+        """How many texts were cut at `max_length`, of those tokenised so far in this process."""
+        return [f"{self._cut} of {self._seen} texts cut at {self.max_length} tokens"] if self._cut else []
+
+    def __call__(self, signal: Signal) -> dict[str, Tensor]:
+        """Signal with `meta["text"]` -> `input_ids` (L,), int64."""
+        ids = _tokenizer(self.tokenizer)(self.prefix + signal.meta["text"], truncation=False, verbose=False)["input_ids"]
+        self._seen += 1
+        if len(ids) > self.max_length:
+            self._cut += 1
+            ids = _tokenizer(self.tokenizer)(
+                self.prefix + signal.meta["text"], truncation=True, max_length=self.max_length
+            )["input_ids"]
+        return {"input_ids": torch.tensor(ids, dtype=torch.int64)}
+
+    def collate(self, items: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Pad at the end: `input_ids` and `mask`, both (B, L)."""
+        pad = _tokenizer(self.tokenizer).pad_token_id
+        ids = [item["input_ids"] for item in items]
+        lengths = torch.tensor([len(i) for i in ids])
+        padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=0 if pad is None else pad)
+        return {"input_ids": padded, "mask": torch.arange(padded.shape[1]) < lengths.unsqueeze(1)}
+
+    def parameters(self) -> dict[str, Any]:
+        """The parameters; the tokenizer's files go beside them."""
+        return {**self.model_dump(mode="json"), "tokenizer": "saved beside the weights"}
+
+    def save_assets(self, folder: Path) -> None:
+        """Write the tokenizer's files."""
+        folder.mkdir(parents=True, exist_ok=True)
+        _tokenizer(self.tokenizer).save_pretrained(folder)
+
+    def load_assets(self, folder: Path) -> Self:
+        """Use the tokenizer in `folder`."""
+        return self.model_copy(update={"tokenizer": str(folder)})

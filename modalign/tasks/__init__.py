@@ -1,0 +1,1 @@
+"""What the aligned space is for."""

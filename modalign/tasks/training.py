@@ -1,0 +1,170 @@
+"""A whole run: train by a recipe, choose on val, save the model, and its untrained twin to compare with."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from modalign.align.checkpoint import checkpoints
+from modalign.align.config import ModelConfig, Recipe
+from modalign.align.manifest import Manifest, check_groups, read_manifest
+from modalign.align.model import AlignmentModel, build_model
+from modalign.align.progress import ProgressBar
+from modalign.align.trainer import AlignmentTrainer
+from modalign.errors import ModelError
+from modalign.modalities.base import Modality
+from modalign.modalities.registry import get_modality
+from modalign.tasks.zero_shot import prompt_accuracy
+
+
+def modalities_of(config: ModelConfig) -> dict[str, Modality]:
+    """Tower name -> its modality."""
+    return {name: get_modality(tower.modality or name) for name, tower in config.towers.items()}
+
+
+def open_manifest(
+    config: ModelConfig,
+    path: str | Path,
+    descriptions: Mapping[str, Sequence[str]] | None = None,
+    allow_outside: bool = False,
+) -> Manifest:
+    """Read a manifest with the columns of a model's or recipe's towers.
+
+    Raises:
+        ManifestError: names the file, row, column and the mend.
+    """
+    return read_manifest(path, modalities_of(config), descriptions, allow_outside)
+
+
+def train(
+    recipe: Recipe,
+    manifest: Manifest,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    untrained: bool = True,
+    title: str = "training",
+    console: Console | None = None,
+) -> AlignmentModel:
+    """Train on the manifest's `train` rows, choose the checkpoint on `val`, and save to `out`.
+
+    Writes `out/model` (the model folder), `out/recipe.yaml`, `out/checkpoints`, and with `untrained` `out/untrained`:
+    the same model with its encoders random and frozen, only the projections trained, which evaluations print beside.
+
+    Args:
+        recipe: what to train.
+        manifest: all rows; rows without a split count as train only if no row has one. `test` is not touched.
+        out: the run's folder.
+        resume: go on from the newest whole checkpoint.
+        untrained: train the baseline too.
+        title: beside the progress bar.
+        console: where to print; None: stderr.
+
+    Raises:
+        ModelError: `out` holds another run and `resume` is not asked for.
+        ManifestError, ReadError, RecipeError: names the place and the mend.
+    """
+    console = console or Console(stderr=True)
+    out = Path(out)
+    prepare_folder(out, resume)
+    check_groups(manifest)
+    if not any(row.split for row in manifest.rows):
+        console.print("No row has a split: all rows are trained on, and the last checkpoint is kept.")
+        rows, val = manifest, None
+    else:
+        rows = manifest.split("train")
+        val = manifest.split("val") if manifest.has("val") else None
+        if val is None:
+            console.print("No row has split 'val': the last checkpoint is kept, and nothing is measured while training.")
+    (out / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+    model = build_model(recipe)
+    _print_trainable(model, console)
+    _fit(model, recipe, rows, val, out / "checkpoints", resume, title, console)
+    model.record = record_of(recipe, manifest, rows)
+    model.save_pretrained(out / "model")
+    if untrained:
+        baseline = untrained_recipe(recipe, model)
+        twin = build_model(baseline)
+        _fit(twin, baseline, rows, val, out / "untrained-checkpoints", resume, "untrained baseline", console)
+        twin.record = model.record
+        twin.save_pretrained(out / "untrained")
+    return model
+
+
+def untrained_recipe(recipe: Recipe, model: AlignmentModel) -> Recipe:
+    """The recipe of the baseline: encoders of recordings random and frozen, the projections trained the same way."""
+    towers = dict(recipe.towers)
+    for name, tower in recipe.towers.items():
+        if model.tower(name).modality.is_path:
+            options = model.tower(name).saved_config().options
+            towers[name] = tower.model_copy(update={"options": options, "tune": "frozen", "augment": []})
+    return recipe.model_copy(update={"towers": towers, "name": f"{recipe.name}, untrained"})
+
+
+def prepare_folder(out: Path, resume: bool) -> None:
+    """Make the run's folder.
+
+    Raises:
+        ModelError: it holds a run already, and `resume` is not asked for.
+    """
+    if not resume and (checkpoints(out / "checkpoints") or (out / "model").exists()):
+        raise ModelError(f"{out}: holds a run already; pass --resume to go on with it, or another --out")
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def record_of(recipe: Recipe, manifest: Manifest, rows: Manifest) -> dict[str, Any]:
+    """What the model folder says of its training: no ids, no groups."""
+    return {
+        "manifest": Path(manifest.path).name,
+        "rows": len(rows.rows),
+        "groups": len({row.group for row in rows.rows if row.group}),
+        "labels": rows.labels,
+        "official_split": manifest.official_split,
+        "descriptions": {label: list(s) for label, s in rows.descriptions.items() if label in rows.labels},
+        "text": recipe.text,
+        "recipe": recipe.model_dump(mode="json"),
+    }
+
+
+def _fit(
+    model: AlignmentModel,
+    recipe: Recipe,
+    rows: Manifest,
+    val: Manifest | None,
+    out: Path,
+    resume: bool,
+    title: str,
+    console: Console,
+) -> None:
+    recordings = [name for name in model.towers if model.tower(name).modality.is_path]
+    evaluators = [prompt_accuracy(name, recipe.text, recipe.templates.get(name, [])) for name in recordings[:1]]
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    samples = recipe.training.batch_size * recipe.training.accumulation
+    trainer = AlignmentTrainer(
+        model, recipe, rows, val, out, evaluators, [ProgressBar(title, samples, console)]
+    )
+    for (a, b), count in trainer.pair_counts.items():
+        console.print(f"{title}: {count:,} rows pair {a} with {b}")
+    for note in trainer.notes:
+        console.print(f"{title}: {note}")
+    checkpoint = trainer.resume() if resume else None
+    started = time.perf_counter()
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    model.eval()
+    console.print(f"{title}: {trainer.state.global_step:,} updates in {time.perf_counter() - started:.1f} s")
+
+
+def _print_trainable(model: AlignmentModel, console: Console) -> None:
+    table = Table("part", "parameters", "trainable", "share", box=None, header_style="bold")
+    for name, total, trainable in model.trainable_table():
+        table.add_row(name, f"{total:,}", f"{trainable:,}", f"{trainable / max(total, 1):.1%}")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    console.print(table)
