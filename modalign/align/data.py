@@ -200,7 +200,10 @@ class Collator:
                 unique = present
             else:
                 place[tower] = identity[tower]
-                unique = list({k: n for n, k in reversed(identity[tower].items())}.values())[::-1]
+                first: dict[int, int] = {}
+                for n, number in identity[tower].items():
+                    first.setdefault(number, n)
+                unique = list(first.values())  # in the order of the numbers
             if not unique:
                 continue
             if tower in self.tables:

@@ -244,8 +244,17 @@ class AlignmentModel(
         storage.save_model(self, save_directory)
 
     @classmethod
-    def _from_pretrained(cls, *, model_id: str, config: Any = None, **options: Any) -> Self:
-        return storage.load_model(cls, model_id, **options)
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
+        """Load a saved folder, or a Hub repository; in eval mode, on the CPU.
+
+        Args:
+            pretrained_model_name_or_path: a folder, or a Hub id.
+            options: `revision`, `cache_dir`, `force_download`, `token`, `local_files_only`, for a Hub id.
+
+        Raises:
+            ModelError: there is no such model, or it is damaged; names the file.
+        """
+        return storage.load_model(cls, str(pretrained_model_name_or_path), **options)
 
 
 def build_model(recipe: Recipe) -> AlignmentModel:

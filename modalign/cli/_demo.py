@@ -148,7 +148,7 @@ def held_out_class(
         test.rows,
         results,
         [
-            f"{len(members)} windows of {LEFT_OUT}. A recall near 0 means that the model never chooses what it has not seen."
+            f"{len(members)} windows of {LEFT_OUT}. A recall near 0: the model never chooses what it has not seen."
         ],
     )
 

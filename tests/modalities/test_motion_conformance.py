@@ -25,7 +25,7 @@ FIELDS = {"unit": "m/s2", "gyro_unit": "rad/s", "rate": "100"}
 
 def recording(seconds: float) -> pd.DataFrame:
     rng = np.random.default_rng(0)
-    values = rng.normal(size=(round(seconds * 100), 6)) + [0, 0, 9.81, 0, 0, 0]
+    values = rng.normal(size=(round(seconds * 100), 6)) + np.array([0, 0, 9.81, 0, 0, 0])
     return pd.DataFrame(values, columns=list(STANDARD))
 
 

@@ -50,7 +50,8 @@ def read_motion(source: Any, fields: MotionFields) -> Signal:
         gravity = None
     data = _in_si(block, gravity, names, fields)
     _check_plausible(data, names, window.rate, fields, where)
-    values = torch.from_numpy(np.ascontiguousarray(data.T, dtype=np.float32))
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and `load` refuses it
+        values = torch.from_numpy(np.ascontiguousarray(data.T, dtype=np.float32))
     meta = {"location": fields.location or "", "source_rate": window.source_rate}
     return Signal(values, window.rate, tuple(names), meta)
 
@@ -76,8 +77,6 @@ def choose_columns(table: Table, fields: MotionFields) -> dict[str, str]:
         columns = _standard_columns(table, used)
     if not columns:
         raise ReadError(f"{table.where}: motion.columns names no channel; known: {', '.join(STANDARD)}")
-    for name in [*columns.values(), *(n for n in used if n is not None)]:
-        table.index(name)
     return columns
 
 

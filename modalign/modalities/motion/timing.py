@@ -138,7 +138,9 @@ def window_by_stamps(
             f"{where}: no samples for {gaps[i]:.3g} s after {stamps[i]:.3f} s, and gaps over {MAX_GAP} s are not "
             "filled; read a part without it by motion.start and motion.end"
         )
-    return Window(rows, rate, measured, stamps, grid[grid <= stamps[-1] + step / 2])
+    # A window that was asked for keeps its length; a whole recording ends with its last stamp.
+    beyond = 1e-9 if end is None else step / 2
+    return Window(rows, rate, measured, stamps, grid[grid <= stamps[-1] + beyond])
 
 
 def _irregularity(elapsed: Array) -> str:
