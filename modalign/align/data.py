@@ -84,6 +84,11 @@ class AlignmentDataset(Dataset[Item]):
             name: tower.modality.build_augmentations(tower.config.augment) if train else []
             for name, tower in towers.items()
         }
+        # Towers whose inputs differ from epoch to epoch: a generator is made for these alone.
+        self.random = {
+            name: bool(self.augmentations[name]) or type(self.processing[name]).crop is not Processing.crop
+            for name in towers
+        }
         self.templates = {name: (templates or {}).get(name) or m.templates for name, m in self.modalities.items()}
         self.cached: set[str] = set()
         self._signals: dict[Key, Signal] = {}
@@ -156,9 +161,9 @@ class AlignmentDataset(Dataset[Item]):
                 continue
             signal = self.signal(i, tower, key)
             contents[tower] = self._contents[key]
-            if self.augmentations[tower]:
+            if self.train and self.random[tower]:
                 generator = generator_for(self.seed, epoch, row.id, tower)
-                signal = augment(signal, self.augmentations[tower], generator)
+                signal = augment(self.processing[tower].crop(signal, generator), self.augmentations[tower], generator)
             inputs[tower] = self.processing[tower](signal)
         return Item(i, keys, contents, inputs)
 
@@ -182,7 +187,7 @@ class Collator:
 
     def __init__(self, dataset: AlignmentDataset, pairs: Sequence[Pair], tables: Mapping[str, FeatureTable]) -> None:
         self.processing = dataset.processing
-        self.augmented = {name for name, steps in dataset.augmentations.items() if steps}
+        self.augmented = {name for name, random in dataset.random.items() if random and dataset.train}
         self.pairs = list(pairs)
         self.tables = tables
 
@@ -247,7 +252,6 @@ def encode_frozen(model: AlignmentModel, dataset: AlignmentDataset, tower: str, 
     with torch.no_grad():
         for start in range(0, len(keys), batch_size):
             chunk = keys[start : start + batch_size]
-            batch = part.processing.collate([part.processing(dataset.signal(first[k], tower, k)) for k in chunk])
-            table.add(chunk, part.encode({k: v.to(model.device) for k, v in batch.items()}).float().cpu())
+            table.add(chunk, part.encode_whole([dataset.signal(first[k], tower, k) for k in chunk], batch_size).cpu())
     part.train(was_training)
     return table

@@ -65,10 +65,10 @@ def embed_split(
         rows = present[start : start + batch_size]
         keys = [dataset.options_of(i, tower)[0] for i in rows]
         if table is not None:
-            inputs = {POOLED: table.take(keys)}
+            pooled = table.take(keys).to(model.device)
         else:
-            inputs = part.processing.collate([part.processing(dataset.signal(i, tower, k)) for i, k in zip(rows, keys)])
-        chunks.append(part({name: value.to(model.device) for name, value in inputs.items()}).float().cpu())
+            pooled = part.encode_whole([dataset.signal(i, tower, k) for i, k in zip(rows, keys)], batch_size)
+        chunks.append(part({POOLED: pooled}).float().cpu())
         contents.extend(dataset.content(k) for k in keys)
         if advance:
             advance(len(rows))

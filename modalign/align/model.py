@@ -90,6 +90,23 @@ class Tower(nn.Module):
             pooled = self.encoder(**inputs).pooled
         return pooled
 
+    @torch.no_grad()
+    def encode_whole(self, signals: Sequence[Signal], batch_size: int = 64) -> Tensor:
+        """Pooled features (N, width), float32, of whole recordings: the mean over each one's windows."""
+        device = self.projection.mean.device
+        windows = [self.processing.segments(signal) for signal in signals]
+        items = [self.processing(window) for segments in windows for window in segments]
+        chunks = []
+        for start in range(0, len(items), batch_size):
+            batch = self.processing.collate(items[start : start + batch_size])
+            chunks.append(self.encode({k: v.to(device) for k, v in batch.items()}).float())
+        if not chunks:
+            return torch.zeros(0, self.width, device=device)
+        features = torch.cat(chunks)
+        if len(items) == len(signals):
+            return features
+        return torch.stack([part.mean(0) for part in features.split([len(segments) for segments in windows])])
+
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Collated inputs, or `{"pooled": (B, width)}`, -> (B, dim) unit rows."""
         pooled = inputs[POOLED] if POOLED in inputs else self.encode(inputs)
@@ -180,7 +197,7 @@ class AlignmentModel(
 
     @torch.no_grad()
     def embed(self, tower: str, sources: Sequence[Any], batch_size: int = 64, **fields: Any) -> Tensor:
-        """Read, process and embed sources: (N, dim) unit rows on the CPU.
+        """Read, process and embed sources: (N, dim) unit rows on the CPU, in eval mode whatever the model's mode.
 
         Args:
             tower: the tower's name.
@@ -193,20 +210,11 @@ class AlignmentModel(
         """
         part = self.tower(tower)
         signals = [s if isinstance(s, Signal) else part.modality.load(s, **fields) for s in sources]
-        return self.embed_items(tower, [part.processing(signal) for signal in signals], batch_size)
-
-    @torch.no_grad()
-    def embed_items(self, tower: str, items: Sequence[dict[str, Tensor]], batch_size: int = 64) -> Tensor:
-        """Embed processed items: (N, dim) unit rows on the CPU, in eval mode whatever the model's mode."""
-        part = self.tower(tower)
         was_training = part.training
         part.eval()
-        rows = []
-        for start in range(0, len(items), batch_size):
-            batch = part.processing.collate(items[start : start + batch_size])
-            rows.append(part({k: v.to(self.device) for k, v in batch.items()}).float().cpu())
+        embeddings = part({POOLED: part.encode_whole(signals, batch_size)}).float().cpu()
         part.train(was_training)
-        return torch.cat(rows) if rows else torch.zeros(0, self.dim)
+        return embeddings
 
     def merge(self) -> Self:
         """Fold every LoRA into its weights, in place; embeddings stay the same but for rounding."""

@@ -109,6 +109,14 @@ class Processing(BaseModel):
         mask = torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)
         return {"values": values, "mask": mask}
 
+    def crop(self, signal: Signal, generator: torch.Generator) -> Signal:
+        """Where recordings may be longer than what the encoder takes: one random window of it, for training."""
+        return signal
+
+    def segments(self, signal: Signal) -> list[Signal]:
+        """The windows that cover a whole recording at inference; their pooled features are averaged."""
+        return [signal]
+
     def fit(self, signals: Iterable[Signal]) -> Self:
         """Return a copy whose constants come from these (training) signals. By default there are none."""
         return self

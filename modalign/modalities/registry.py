@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="type[Modality]")
 
 GROUP = "modalign.modalities"
-BUILT_IN = {"motion": "modalign.modalities.motion", "text": "modalign.modalities.text"}
+BUILT_IN = {
+    "audio": "modalign.modalities.audio",
+    "ecg": "modalign.modalities.ecg",
+    "motion": "modalign.modalities.motion",
+    "text": "modalign.modalities.text",
+}
 """name -> module; the module registers the modality when it is imported, so listing names imports nothing."""
 
 _registered: dict[str, Modality] = {}

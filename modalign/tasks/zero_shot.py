@@ -28,11 +28,9 @@ def class_embeddings(model: AlignmentModel, text: str, prompts: Mapping[str, Seq
     Raises:
         ModelError: the model has no tower of that name.
     """
-    part = model.tower(text)
     distinct = list(dict.fromkeys(prompt for sentences in prompts.values() for prompt in sentences))
-    items = [part.processing(part.modality.load(prompt)) for prompt in distinct]
     place = {prompt: i for i, prompt in enumerate(distinct)}
-    embedded = model.embed_items(text, items)
+    embedded = model.embed(text, distinct)
     means = [embedded[[place[p] for p in sentences]].mean(0) for sentences in prompts.values()]
     return F.normalize(torch.stack(means), dim=-1)
 

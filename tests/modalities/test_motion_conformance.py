@@ -16,7 +16,7 @@ from modalign.modalities.testing import Sample, check_modality
 SMALL: dict[str, dict[str, Any]] = {
     "fcn": {"layers": [8, 16, 8]},
     "resnet": {"nf": 8},
-    "xresnet": {"widen": 0.25},
+    "xresnet": {"layers": [1, 1, 1, 1], "widen": 0.125},
     "inception": {"nf": 8, "depth": 3},
     "patchtst": {"samples": 100, "d_model": 16, "d_ff": 32, "depth": 2},
 }

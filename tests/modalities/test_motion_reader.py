@@ -177,6 +177,15 @@ def test_equal_spans_give_equal_windows(rate: float, stamped: bool) -> None:
     assert lengths == {round(2.56 * rate)}
 
 
+@pytest.mark.parametrize(
+    ("rows", "start", "end", "count"), [(101, 0.99, None, 52), (100, 0.02, 2.01, 100), (100, 0.01, 2.0, 100)]
+)
+def test_rounding_at_the_end_stays_inside(rows: int, start: float, end: float | None, count: int) -> None:
+    window = timing.window_by_rate(rows, 50, start, end, "here")
+    assert window.rows.stop <= rows
+    assert window.rows.stop - window.rows.start == count
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(2, 400), st.floats(1, 500), st.floats(0, 1), st.floats(0, 1))
 def test_windows_stay_inside(rows: int, rate: float, a: float, b: float) -> None:

@@ -1,0 +1,81 @@
+"""The registry of public data sets: name -> a function that writes a manifest from a local root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from modalign.errors import RecipeError, suggest
+
+MODULES: tuple[str, ...] = ()
+"""The modules of this package that register data sets; imported when the registry is first asked."""
+
+
+@dataclass(frozen=True)
+class PublicDataset:
+    """A public data set.
+
+    Attributes:
+        name: as in `modalign data prepare NAME`.
+        about: one line: what, whose, licence.
+        prepare: `(root, out, **options)`: reads the files under `root` and writes the manifest `out`, and its sidecar.
+        url: where the owner offers it.
+        files: name -> (address, SHA-256) of what can be downloaded as a file; empty where the owner asks for a form.
+        options: option -> what it does.
+    """
+
+    name: str
+    about: str
+    prepare: Callable[..., Path]
+    url: str
+    files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+_datasets: dict[str, PublicDataset] = {}
+
+
+def register_dataset(dataset: PublicDataset) -> PublicDataset:
+    """Make a data set known by its name."""
+    _datasets[dataset.name] = dataset
+    return dataset
+
+
+def list_datasets() -> list[PublicDataset]:
+    """All of them, by name."""
+    for module in MODULES:
+        import_module(f"modalign.datasets.{module}")
+    return [_datasets[name] for name in sorted(_datasets)]
+
+
+def get_dataset(name: str) -> PublicDataset:
+    """A data set by name.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    known = {dataset.name: dataset for dataset in list_datasets()}
+    if name not in known:
+        raise RecipeError(f"no data set {name!r}: {suggest(name, known)}")
+    return known[name]
+
+
+def prepare(name: str, root: Path | None, out: Path, options: Mapping[str, Any] | None = None) -> Path:
+    """Write a data set's manifest from a local root, or from the owner's download where there is no root.
+
+    Raises:
+        RecipeError: the data set or an option is not known.
+        ReadError: the root is not what it should be, or the download fails.
+    """
+    dataset = get_dataset(name)
+    for option in options or {}:
+        if option not in dataset.options:
+            raise RecipeError(f"data set {name!r} has no option {option!r}: {suggest(option, dataset.options)}")
+    if root is None:
+        from modalign.datasets.download import fetch
+
+        root = fetch(dataset)
+    return dataset.prepare(root, out, **(options or {}))
