@@ -218,8 +218,10 @@ def _read_table(path: Path) -> pd.DataFrame:
     try:
         if suffix in {".csv", ".tsv"}:
             # Text only: pandas would guess that an id 007 is a number.
-            separator = "," if suffix == ".csv" else "\t"
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, sep=separator)
+            options: dict[str, Any] = {"sep": "," if suffix == ".csv" else "\t", "dtype": str, "keep_default_na": False}
+            header = pd.read_csv(path, header=None, nrows=1, **options).iloc[0].tolist()
+            _check_doubled(header, path)  # pandas would rename the second one
+            table = pd.read_csv(path, **options)
         elif suffix in {".jsonl", ".ndjson"}:
             table = pd.DataFrame([json.loads(line) for line in path.read_text().splitlines() if line.strip()])
         elif suffix in {".parquet", ".pq"}:
@@ -247,10 +249,14 @@ def _read_sidecar(path: Path) -> Sidecar:
         raise ManifestError(f"{sidecar}: not a YAML mapping ({' '.join(str(error).split())[:200]})") from None
 
 
-def _check_columns(columns: Sequence[str], towers: Mapping[str, Modality], path: str) -> None:
+def _check_doubled(columns: Sequence[str], path: str | Path) -> None:
     if len(set(columns)) != len(columns):
         doubled = next(c for c in columns if list(columns).count(c) > 1)
         raise ManifestError(f"{path}: the column {doubled!r} stands twice")
+
+
+def _check_columns(columns: Sequence[str], towers: Mapping[str, Modality], path: str) -> None:
+    _check_doubled(columns, path)
     if "id" not in columns:
         raise ManifestError(f"{path}: has no column 'id'; {suggest('id', columns)}")
     if not any(name in columns for name in towers):

@@ -24,8 +24,8 @@ class Temperature(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(start), requires_grad=learnable)
 
     def forward(self) -> Tensor:
-        """exp(s), a scalar; differentiable while inside the bounds, and back towards them outside."""
-        return self.log_scale.clamp(0.0, self.max).exp()
+        """exp(s), a scalar. Not clamped here: at the bound a clamp would pass no gradient, and s could never leave it."""
+        return self.log_scale.exp()
 
     @torch.no_grad()
     def clamp_(self) -> None:

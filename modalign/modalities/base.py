@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from modalign.errors import ReadError, RecipeError, suggest
@@ -85,7 +85,7 @@ class Augmentation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     breaks: ClassVar[frozenset[str]] = frozenset()
-    p: float = 1.0
+    p: float = Field(1.0, ge=0, le=1)
 
     def apply(self, signal: Signal, generator: torch.Generator) -> Signal:
         """Return the changed signal; the one given stays as it is."""
