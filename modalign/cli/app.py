@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from modalign.cli import demo, doctor, embed, evaluate, init, modalities, train, zero_shot
+from modalign.cli import data, demo, doctor, embed, evaluate, init, modalities, train, zero_shot
 
 app = typer.Typer(
     name="modalign",
@@ -27,6 +27,7 @@ app.command("zero-shot")(zero_shot.command)
 app.command("embed")(embed.command)
 app.command("modalities")(modalities.command)
 app.command("doctor")(doctor.command)
+app.add_typer(data.group, name="data")
 
 
 @app.callback(invoke_without_command=True)

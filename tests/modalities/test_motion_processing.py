@@ -246,3 +246,21 @@ def test_summary_features() -> None:
     one = motion.summary_features(Signal(torch.ones(2, 1), 50.0, ("acc_x", "acc_y")))
     assert one is not None
     assert np.isfinite(one).all()
+
+
+def test_training_takes_random_windows_of_what_is_longer():
+    long = Signal(torch.arange(1500.0).reshape(1, 1500).expand(6, -1).contiguous(), 100.0, STANDARD)
+    processing = MotionProcessing(rate=100, window=2)
+    starts = {int(processing.crop(long, torch.Generator().manual_seed(s)).data[0, 0]) for s in range(200)}
+    assert min(starts) < 60
+    assert max(starts) > 1240
+    assert all(processing.crop(long, torch.Generator().manual_seed(s)).data.shape == (6, 200) for s in range(5))
+    short = Signal(long.data[:, :200], 100.0, STANDARD)
+    assert processing.crop(short, torch.Generator()) is short
+
+
+@pytest.mark.parametrize(("hop", "starts"), [(5.0, [0, 500, 1000, 1300]), (13.0, [0, 1300]), (None, [0])])
+def test_inference_covers_what_is_longer(hop, starts):
+    long = Signal(torch.arange(1500.0).reshape(1, 1500).expand(6, -1).contiguous(), 100.0, STANDARD)
+    processing = MotionProcessing(rate=100, window=2, hop=hop)
+    assert [int(s.data[0, 0]) for s in processing.segments(long)] == starts

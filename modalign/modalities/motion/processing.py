@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Literal, Self
 
@@ -24,8 +25,10 @@ class MotionProcessing(Processing):
     Attributes:
         rate: the model's rate, Hz.
         channels: the model's channels, in its order; channels of the signal that are not named here are left out.
-        window: the model's length in seconds, `round(window * rate)` samples; None takes any length. What is longer
-            is cut about its centre.
+        window: the model's length in seconds, `round(window * rate)` samples; None takes any length. From what is
+            longer, training takes a random window each epoch.
+        hop: seconds between the windows that cover what is longer at inference, the last one ending with it; None
+            takes only the one about its centre.
         short: what to do with what is shorter than the window: "refuse" (default), "wrap" (begin again from the
             start; UniMTS) or "zero" (zeros after standardisation: the training mean). One sample that rounding takes
             is always filled, with the last value.
@@ -45,6 +48,7 @@ class MotionProcessing(Processing):
     rate: float = Field(50.0, gt=0, allow_inf_nan=False)
     channels: tuple[str, ...] = STANDARD
     window: float | None = Field(None, gt=0, allow_inf_nan=False)
+    hop: float | None = Field(None, gt=0, allow_inf_nan=False)
     short: Literal["refuse", "wrap", "zero"] = "refuse"
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -95,6 +99,31 @@ class MotionProcessing(Processing):
             values = (values - mean) / std
         # After standardisation, where 0 is the training mean.
         return {"values": values.nan_to_num(0.0)}
+
+    def crop(self, signal: Signal, generator: torch.Generator) -> Signal:
+        """A random window of a longer signal; a shorter one as it is."""
+        spare = self._spare(signal)
+        if spare <= 0:
+            return signal
+        return self._window(signal, int(torch.randint(spare + 1, (), generator=generator)))
+
+    def segments(self, signal: Signal) -> list[Signal]:
+        """Windows `hop` seconds apart that cover a longer signal, to its very end."""
+        spare = self._spare(signal)
+        if spare <= 0 or self.hop is None:
+            return [signal]
+        step = max(round(self.hop * self._source_rate(signal)), 1)
+        return [self._window(signal, start) for start in [*range(0, spare, step), spare]]
+
+    def _spare(self, signal: Signal) -> int:
+        """Source samples that the signal has beyond the window."""
+        if self.window is None:
+            return 0
+        return signal.data.shape[1] - round(self.window * self._source_rate(signal))
+
+    def _window(self, signal: Signal, start: int) -> Signal:
+        length = round((self.window or 0) * self._source_rate(signal))
+        return replace(signal, data=signal.data[:, start : start + length])
 
     def collate(self, items: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Batch: `values` (B, C, T) and `mask` (B, T).

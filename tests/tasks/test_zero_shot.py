@@ -1,0 +1,159 @@
+"""Zero-shot classification, its evaluation beside baselines, and the report."""
+
+import html
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from modalign import ManifestError, ModelError, RecipeError, ZeroShotClassifier, build_model
+from modalign.align.manifest import Row
+from modalign.tasks.evaluate import evaluate_zero_shot
+from modalign.tasks.evaluation import Evaluation, Result, chance, protocol_of, score_result, unit_of_resampling
+from modalign.tasks.prompts import prompts_for
+from modalign.tasks.report import render
+from modalign.tasks.training import train
+from tests.conftest import make_recipe
+
+
+def row(label="a", group="", cluster="", identifier="x", labels=None):
+    return Row(identifier, "test", group, cluster, tuple(labels or [label]), {}, {})
+
+
+def test_prompts():
+    assert prompts_for(["dog_bark"], ["the sound of {label}"]) == {"dog_bark": ["the sound of dog bark"]}
+    known = {"a": ["knew"]}
+    assert prompts_for(["a", "b"], known=known) == {"a": ["knew"], "b": ["b"]}
+    assert prompts_for(["a"], ["x {label}"], known=known) == {"a": ["x a"]}
+    assert prompts_for(["a"], ["x {label}"], {"a": ["said"]}, known) == {"a": ["said"]}
+    with pytest.raises(RecipeError, match=r"has no \{label\}"):
+        prompts_for(["a"], ["the sound"])
+    with pytest.raises(RecipeError, match="stands twice"):
+        prompts_for(["a", "a"])
+    with pytest.raises(RecipeError, match="no labels"):
+        prompts_for([])
+
+
+@pytest.fixture
+def trained(text_checkpoint, manifest, tmp_path):
+    recipe = make_recipe(
+        text_checkpoint, training={"epochs": 12, "batch_size": 12, "learning_rate": 0.02, "log_every": 5}
+    )
+    return train(recipe, manifest, tmp_path / "run")
+
+
+def test_classes_are_means_of_their_prompts(text_checkpoint):
+    model = build_model(make_recipe(text_checkpoint)).eval()
+    words = {"low": ["a low tone", "the low note"], "high": ["a high tone"]}
+    classifier = ZeroShotClassifier(model, "tone", ["low", "high"], None, words)
+    each = model.embed("text", ["a low tone", "the low note", "a high tone"])
+    expected = torch.nn.functional.normalize(torch.stack([each[:2].mean(0), each[2]]), dim=1)
+    torch.testing.assert_close(classifier.class_embeddings, expected)
+    embeddings = torch.nn.functional.normalize(torch.randn(5, 16), dim=1)
+    scores = classifier.decision_function(embeddings)
+    np.testing.assert_allclose(scores, (embeddings @ expected.T).numpy())
+    p = classifier.predict_proba(embeddings)
+    np.testing.assert_allclose(p.sum(1), 1, rtol=1e-5)
+    np.testing.assert_allclose(p, torch.tensor(scores / 0.07).softmax(1).numpy(), rtol=1e-3)
+    assert classifier.predict(embeddings) == [["low", "high"][i] for i in scores.argmax(1)]
+
+
+def test_the_modalitys_templates_are_the_default(text_checkpoint):
+    model = build_model(make_recipe(text_checkpoint)).eval()
+    assert ZeroShotClassifier(model, "tone", ["low"]).prompts == {"low": ["a low tone", "the sound is low"]}
+    assert ZeroShotClassifier(model, "tone", ["low"], ["one {label}"]).prompts == {"low": ["one low"]}
+
+
+def test_a_model_without_the_text_tower_is_refused(text_checkpoint):
+    model = build_model(make_recipe(text_checkpoint))
+    with pytest.raises(ModelError, match="none called 'words'"):
+        ZeroShotClassifier(model, "tone", ["low", "high"], text="words")
+
+
+def test_it_learns_and_the_evaluation_says_beside_what(trained, manifest, tmp_path):
+    from modalign import AlignmentModel
+
+    untrained = AlignmentModel.from_pretrained(tmp_path / "run" / "untrained")
+    evaluation = evaluate_zero_shot(trained, manifest, "tone", untrained=untrained)
+    assert [r.name for r in evaluation.results] == ["chance", "untrained", "linear", "modalign"]
+    assert evaluation.protocol == "seen classes, unseen people"
+    assert evaluation.main.value >= 5 / 6  # six recordings of two unseen people's worth of three tones
+    assert evaluation.main.interval[0] <= evaluation.main.value <= evaluation.main.interval[1]
+    evaluation.save(tmp_path / "out")
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    table = pd.read_parquet(tmp_path / "out" / "predictions.parquet")
+    assert list(table.columns) == ["id", "group", "cluster", "label", "high", "low", "middle"]
+    again = (table[["high", "low", "middle"]].idxmax(axis=1) == table["label"]).mean()
+    assert again == metrics["results"][-1]["accuracy"] == evaluation.main.value
+    assert evaluation.confusion().sum() == 6
+
+
+def test_evaluation_needs_labels(trained, manifest):
+    with pytest.raises(ManifestError, match="two labels or more"):
+        evaluate_zero_shot(trained, manifest.take([0, 3, 6]), "tone", "all")
+
+
+def test_the_same_model_by_hand_and_from_disk(trained, manifest, tmp_path):
+    from modalign import AlignmentModel
+
+    loaded = AlignmentModel.from_pretrained(tmp_path / "run" / "model")
+    assert loaded.record["labels"] == ["high", "low", "middle"]
+    a = evaluate_zero_shot(trained, manifest, "tone").main.scores
+    b = evaluate_zero_shot(loaded, manifest, "tone").main.scores
+    assert np.array_equal(a, b)
+
+
+def test_several_labels_a_row_give_macro_auroc():
+    rows = [row(labels=["a", "b"], identifier="1"), row(labels=["a"], identifier="2"), row(labels=["c"], identifier="3")]
+    scores = np.array([[0.9, 0.8, 0.1], [0.8, 0.1, 0.2], [0.1, 0.2, 0.9]])
+    result = score_result("m", scores, rows, ["a", "b", "c"])
+    assert result.value == 1.0
+    assert chance(rows, ["a", "b", "c"]).value == 0.5
+
+
+def test_chance_is_the_commonest_class_where_that_is_better():
+    rows = [row("a")] * 8 + [row("b")] * 2
+    assert chance(rows, ["a", "b"]).value == 0.8
+    assert chance([row("a"), row("b"), row("c")], ["a", "b", "c"]).value == pytest.approx(1 / 3)
+
+
+def test_intervals_resample_groups_only_where_there_are_ten():
+    few = [row(group=f"p{i % 3}", cluster=f"r{i % 20}") for i in range(60)]
+    many = [row(group=f"p{i % 12}", cluster=f"r{i % 20}") for i in range(60)]
+    assert unit_of_resampling(few)[1] == "recordings"
+    assert unit_of_resampling(many)[1] == "groups"
+    assert unit_of_resampling([row()])[1] == "rows"
+
+
+@pytest.mark.parametrize(
+    ("record", "change", "expected"),
+    [
+        ({"labels": ["low", "middle", "high"], "manifest": "manifest.csv"}, {}, "seen classes, unseen people"),
+        ({"labels": ["low"], "manifest": "manifest.csv"}, {}, "seen and held-out classes, unseen people"),
+        ({"labels": ["x"], "manifest": "manifest.csv"}, {}, "held-out classes, unseen people"),
+        ({"labels": ["low", "middle", "high"], "manifest": "other.csv"}, {}, "held-out data set, seen classes, unseen people"),
+        (None, {}, "training unknown, unseen people"),
+        ({"labels": ["x"], "manifest": "manifest.csv"}, {"split": "train"}, "held-out classes, not subject-independent"),
+    ],
+)
+def test_protocols_have_names(manifest, record, change, expected):
+    assert protocol_of(record, manifest, change.get("split", "test")) == expected
+
+
+def test_the_report_escapes_and_loads_nothing():
+    label = "<script>alert(1)</script>"
+    rows = [row(label, identifier="1"), row("b & c", identifier="2")]
+    scores = np.array([[0.9, 0.1], [0.6, 0.4]])
+    evaluation = Evaluation(
+        f"title {label}", f"protocol {label}", "accuracy", [label, "b & c"], rows,
+        [Result("chance", 0.5), score_result(f"m {label}", scores, rows, [label, "b & c"], f"note {label}")],
+        [f"note {label}"],
+    )  # fmt: skip
+    page = render(f"page {label}", [evaluation], [(label, label)])
+    assert "<script" not in page
+    assert html.escape(label) in page
+    assert not re.search(r"(src|href)\s*=|https?://|@import|url\(", page)
+    assert "0.500" in page
