@@ -1,7 +1,7 @@
 """Adapters: only what training changed, a few MB, on a base that is named and hashed.
 
-    adapter.json          the base (config or folder), its hash, the processing's constants
-    adapter.safetensors   every trained tensor, and every buffer that is no longer as it was built
+adapter.json          the base (config or folder), its hash, the processing's constants
+adapter.safetensors   every trained tensor, and every buffer that is no longer as it was built
 """
 
 from __future__ import annotations

@@ -226,7 +226,12 @@ def parse_recipe(tree: dict[str, Any], where: str = "recipe") -> Recipe:
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = Recipe
-    names: dict[str, type[BaseModel]] = {"towers": TowerConfig, "projection": ProjectionConfig, "lora": LoraOptions, "pairs": Pair}
+    names: dict[str, type[BaseModel]] = {
+        "towers": TowerConfig,
+        "projection": ProjectionConfig,
+        "lora": LoraOptions,
+        "pairs": Pair,
+    }
     names |= {"temperature": TemperatureConfig, "loss": LossConfig, "training": TrainingConfig}
     for part in location:
         model = names.get(str(part), model)

@@ -16,7 +16,7 @@ from modalign.align.cache import FeatureTable
 from modalign.align.config import Pair
 from modalign.align.manifest import Manifest, Row
 from modalign.align.model import POOLED, AlignmentModel, Tower
-from modalign.align.pairs import PairBatch, pair_batch
+from modalign.align.pairs import pair_batch
 from modalign.align.sampler import choice_for, generator_for
 from modalign.errors import ManifestError, ReadError
 from modalign.modalities.base import Augmentation, Processing, Signal, augment
@@ -99,7 +99,7 @@ class AlignmentDataset(Dataset[Item]):
         """The same towers over other rows, without augmentation."""
         other = copy.copy(self)
         other.manifest, other.train = manifest, False
-        other.augmentations = dict.fromkeys(self.augmentations, [])
+        other.augmentations = {name: [] for name in self.augmentations}
         other.cached, other._signals, other._contents = set(), {}, {}
         return other
 
@@ -228,7 +228,9 @@ def check_captions(dataset: AlignmentDataset, pairs: Sequence[Pair]) -> dict[tup
     """
     counts = {}
     for pair in pairs:
-        n = sum(bool(dataset.options_of(i, pair.a)) and bool(dataset.options_of(i, pair.b)) for i in range(len(dataset)))
+        n = sum(
+            bool(dataset.options_of(i, pair.a)) and bool(dataset.options_of(i, pair.b)) for i in range(len(dataset))
+        )
         counts[pair.a, pair.b] = n
         if n < 2:
             raise ManifestError(

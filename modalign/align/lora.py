@@ -37,7 +37,8 @@ def add_lora(encoder: Encoder, options: LoraOptions, tower: str) -> Encoder:
     except ValueError as error:
         modules = [name for name, module in encoder.named_modules() if name and not list(module.children())]
         raise RecipeError(
-            f"towers.{tower}.lora.targets: {str(error).splitlines()[0]} Modules of this encoder: {', '.join(modules[:12])}, ..."
+            f"towers.{tower}.lora.targets: {str(error).splitlines()[0]} "
+            f"Modules of this encoder: {', '.join(modules[:12])}, ..."
         ) from error
     return cast(Encoder, wrapped)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,7 +71,9 @@ class Manifest:
         keep = [i for i, row in enumerate(self.rows) if name in ("all", row.split)]
         if not keep:
             have = sorted({row.split for row in self.rows if row.split})
-            raise ManifestError(f"{self.path}: no row has split {name!r}; the splits here are: {', '.join(have) or 'none'}")
+            raise ManifestError(
+                f"{self.path}: no row has split {name!r}; the splits here are: {', '.join(have) or 'none'}"
+            )
         return self.take(keep)
 
     def take(self, indices: Sequence[int]) -> Manifest:
@@ -135,9 +138,7 @@ def parse_table(
     columns = [str(c) for c in table.columns]
     present = [name for name in towers if name in columns]
     _check_columns(columns, towers, path)
-    keyed = {
-        name: {c.partition(".")[2]: c for c in columns if c.startswith(f"{name}.")} | {} for name in present
-    }
+    keyed = {name: {c.partition(".")[2]: c for c in columns if c.startswith(f"{name}.")} | {} for name in present}
     constant = _split_defaults(defaults or {}, towers, path)
     records: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
     seen: dict[str, int] = {}
@@ -185,9 +186,10 @@ def check_groups(manifest: Manifest) -> None:
     for row in manifest.rows:
         if row.group and row.split and first.setdefault(row.group, row.split) != row.split:
             raise ManifestError(
-                f"{manifest.path}: group {row.group!r} is in both {first[row.group]} and {row.split}, so the test would "
-                "not be of unseen people. Move its rows to one split, or, if the split is the data set's own, write "
-                f"'official_split: true' in {Path(manifest.path).stem}.meta.yaml (reports will say 'not subject-independent')"
+                f"{manifest.path}: group {row.group!r} is in both {first[row.group]} and {row.split}, so the test "
+                "would not be of unseen people. Move its rows to one split, or, if the split is the data set's own, write "
+                f"'official_split: true' in {Path(manifest.path).stem}.meta.yaml (reports then say "
+                "'not subject-independent')"
             )
 
 
@@ -227,7 +229,9 @@ def _read_table(path: Path) -> pd.DataFrame:
         elif suffix in {".parquet", ".pq"}:
             table = pd.read_parquet(path)
         else:
-            raise ManifestError(f"{path}: a manifest is .csv, .tsv, .jsonl or .parquet, not {suffix or 'without suffix'}")
+            raise ManifestError(
+                f"{path}: a manifest is .csv, .tsv, .jsonl or .parquet, not {suffix or 'without suffix'}"
+            )
     except ManifestError:
         raise
     except Exception as error:  # each parser has errors of its own
@@ -244,7 +248,9 @@ def _read_sidecar(path: Path) -> Sidecar:
     try:
         return Sidecar(**(yaml.safe_load(sidecar.read_text()) or {}))
     except ValidationError as error:
-        raise ManifestError(f"{sidecar}: {first_problem(error)}; known keys: {', '.join(Sidecar.model_fields)}") from None
+        raise ManifestError(
+            f"{sidecar}: {first_problem(error)}; known keys: {', '.join(Sidecar.model_fields)}"
+        ) from None
     except (yaml.YAMLError, TypeError, UnicodeDecodeError) as error:
         raise ManifestError(f"{sidecar}: not a YAML mapping ({' '.join(str(error).split())[:200]})") from None
 
@@ -267,10 +273,14 @@ def _check_columns(columns: Sequence[str], towers: Mapping[str, Modality], path:
             fields = towers[tower].fields
             known = fields.model_fields if fields else {}
             if key not in known:
-                raise ManifestError(f"{path}: column {column!r}: {towers[tower].name} has no field {key!r}; {suggest(key, known)}")
+                raise ManifestError(
+                    f"{path}: column {column!r}: {towers[tower].name} has no field {key!r}; {suggest(key, known)}"
+                )
 
 
-def _split_defaults(defaults: Mapping[str, Any], towers: Mapping[str, Modality], path: str) -> dict[str, dict[str, Any]]:
+def _split_defaults(
+    defaults: Mapping[str, Any], towers: Mapping[str, Modality], path: str
+) -> dict[str, dict[str, Any]]:
     constant: dict[str, dict[str, Any]] = {}
     for column, value in defaults.items():
         tower, dot, key = str(column).partition(".")
@@ -322,5 +332,7 @@ def _empty(value: Any) -> bool:
     if value is None:
         return True
     if isinstance(value, float):
-        return value != value
-    return isinstance(value, (str, list, tuple)) and len(value) == 0 if not isinstance(value, str) else not value.strip()
+        return math.isnan(value)
+    return (
+        isinstance(value, (str, list, tuple)) and len(value) == 0 if not isinstance(value, str) else not value.strip()
+    )

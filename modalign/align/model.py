@@ -212,7 +212,7 @@ class AlignmentModel(
         signals = [s if isinstance(s, Signal) else part.modality.load(s, **fields) for s in sources]
         was_training = part.training
         part.eval()
-        embeddings = part({POOLED: part.encode_whole(signals, batch_size)}).float().cpu()
+        embeddings: Tensor = part({POOLED: part.encode_whole(signals, batch_size)}).float().cpu()
         part.train(was_training)
         return embeddings
 

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 
@@ -14,11 +14,10 @@ def make_progress(console: Console | None = None) -> Progress:
     """A rich progress bar with a description, a bar, a note, and times."""
     return Progress(
         TextColumn("[progress.description]{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=16),
         TextColumn("{task.percentage:>3.0f}%"),
         TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
         console=console or Console(stderr=True),
     )
 
@@ -60,11 +59,12 @@ class ProgressBar(TrainerCallback):
             seconds = time.perf_counter() - self.started
             rate = (state.global_step - self.first_step) * self.samples_per_step / seconds
             self.notes["rate"] = f"{rate:,.0f} samples/s"
-        for key, label in (("eval_accuracy", "val accuracy"), ("eval_R@1", "val R@1")):
-            if key in logs:
-                self.notes[key] = f"{label} {logs[key]:.3f}"
+        if "eval_best" in logs:
+            self.notes["best"] = f"val {logs['eval_best']:.3f}"
         self.progress.update(self.task, note="  ".join(self.notes.values()))
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         if state.is_world_process_zero:
             self.progress.stop()

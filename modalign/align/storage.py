@@ -1,11 +1,11 @@
 """A saved model: one folder that needs no other checkpoint, no pickle, and no code but this package.
 
-    config.json         the architecture, processing and constants
-    model.safetensors   every weight and buffer
-    training.json       what it was trained on: labels, rows, recipe; no ids
-    TOWER/              files that a tower's processing needs (a tokenizer)
-    README.md           the model card
-    checksums.json      SHA-256 of the files above but the card, checked on loading
+config.json         the architecture, processing and constants
+model.safetensors   every weight and buffer
+training.json       what it was trained on: labels, rows, recipe; no ids
+TOWER/              files that a tower's processing needs (a tokenizer)
+README.md           the model card
+checksums.json      SHA-256 of the files above but the card, checked on loading
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def check_checksums(folder: Path) -> None:
     """
     path = folder / CHECKSUMS
     if not path.is_file():
-        raise ModelError(f"{path}: no such file; this is not a folder that modalign saved, or it was saved only in part")
+        raise ModelError(
+            f"{path}: no such file; this is not a folder that modalign saved, or it was saved only in part"
+        )
     try:
         expected = json.loads(path.read_text())
         assert isinstance(expected, dict)

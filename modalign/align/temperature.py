@@ -24,7 +24,7 @@ class Temperature(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(start), requires_grad=learnable)
 
     def forward(self) -> Tensor:
-        """exp(s), a scalar. Not clamped here: at the bound a clamp would pass no gradient, and s could never leave it."""
+        """exp(s), a scalar. Not clamped here: at the bound a clamp passes no gradient, and s could never leave it."""
         return self.log_scale.exp()
 
     @torch.no_grad()

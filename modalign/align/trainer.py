@@ -84,6 +84,11 @@ class AlignmentTrainer(Trainer):
         )
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
+        if self.args.world_size > 1:
+            raise RecipeError(
+                "training across processes is not supported yet: each would contrast only its own rows. "
+                "Run one process, without torchrun or accelerate launch"
+            )
         self.tables = self._encode_frozen(model)
         self._staging = False
         self.control: TrainerControl

@@ -147,9 +147,7 @@ def held_out_class(
         test.labels,
         test.rows,
         results,
-        [
-            f"{len(members)} windows of {LEFT_OUT}. A recall near 0: the model never chooses what it has not seen."
-        ],
+        [f"{len(members)} windows of {LEFT_OUT}. A recall near 0: the model never chooses what it has not seen."],
     )
 
 

@@ -26,13 +26,13 @@ SHA256 = "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
 RATE = 50.0
 CHANNELS = ("acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z")
 LABELS = {
-    "PEN": "pendulum",
-    "ABD": "abduction",
+    "PEN": "pendulum swing",
+    "ABD": "shoulder abduction",
     "FEL": "forward elevation",
     "IR": "internal rotation",
     "ER": "external rotation",
-    "TRAP": "trapezius extension",
-    "ROW": "upright row",
+    "TRAP": "trapezius row",
+    "ROW": "bent-over row",
 }
 SPLITS = {**dict.fromkeys(range(1, 7), "train"), 7: "val", **dict.fromkeys(range(8, 11), "test")}
 """Subject -> split: 1-6 train, 7 val, 8-10 test."""
@@ -142,10 +142,7 @@ def load_recordings(path: Path | None = None) -> list[Recording]:
 
 
 def write_manifest(
-    folder: Path,
-    descriptions: dict[str, list[str]],
-    window: float = 2.0,
-    hop: float = 1.0,
+    folder: Path, descriptions: dict[str, list[str]], window: float = 2.0, hop: float = 1.0, margin: float = 0.5
 ) -> Path:
     """Write the recordings as .npy files and a manifest of windows; return the manifest's path.
 
@@ -154,6 +151,7 @@ def write_manifest(
         descriptions: label -> sentences, for the sidecar.
         window: seconds.
         hop: seconds between the starts of windows.
+        margin: seconds more on both sides of a training window, from which training cuts a window anew each epoch.
     """
     recordings = folder / "recordings"
     recordings.mkdir(parents=True, exist_ok=True)
@@ -161,17 +159,20 @@ def write_manifest(
     for number, recording in enumerate(load_recordings()):
         name = f"r{number:03d}"
         np.save(recordings / f"{name}.npy", recording.data.astype(np.float32))
-        count = int((len(recording.data) / RATE - window) / hop + 1e-9) + 1
+        split = SPLITS[recording.subject]
+        length = len(recording.data) / RATE
+        more = margin if split == "train" else 0.0
+        count = int((length - window) / hop + 1e-9) + 1
         rows += [
             {
                 "id": f"{name}-{k:03d}",
-                "split": SPLITS[recording.subject],
+                "split": split,
                 "group": f"subject-{recording.subject:02d}",
                 "cluster": name,
                 "label": recording.label,
                 "motion": f"recordings/{name}.npy",
-                "motion.start": k * hop,
-                "motion.end": k * hop + window,
+                "motion.start": max(k * hop - more, 0.0),
+                "motion.end": min(k * hop + window + more, length),
                 "side": recording.side,
             }
             for k in range(count)

@@ -176,7 +176,10 @@ class Modality:
             ReadError: a field is wrong, the source cannot be read, is empty, or holds NaN or infinite values.
         """
         where = describe_source(source)
-        parsed = self.parse_fields(fields)
+        try:
+            parsed = self.parse_fields(fields)
+        except ReadError as error:
+            raise ReadError(f"{where}: {error}") from None
         if self.is_path and isinstance(source, (str, Path)):
             source = Path(source)
             if not source.is_file() and not source.is_dir():

@@ -53,7 +53,11 @@ def score(
 
 
 def single_prompts(
-    model: AlignmentModel, dataset: AlignmentDataset, tower: str, prompts: Mapping[str, Sequence[str]], text: str = "text"
+    model: AlignmentModel,
+    dataset: AlignmentDataset,
+    tower: str,
+    prompts: Mapping[str, Sequence[str]],
+    text: str = "text",
 ) -> list[Result]:
     """Results with one prompt a class: the k-th of every class, for every k that all classes have."""
     embedded = embed_split(model, dataset, tower).embeddings
@@ -119,7 +123,9 @@ def evaluate_zero_shot(
     notes = []
     if untrained is not None:
         scores = score(untrained, dataset_of(untrained, kept), tower, labels, templates, said, text)
-        results.insert(1, score_result("untrained", scores, kept.rows, labels, "frozen random encoder, trained projection"))
+        results.insert(
+            1, score_result("untrained", scores, kept.rows, labels, "frozen random encoder, trained projection")
+        )
     classifier = ZeroShotClassifier(model, tower, labels, templates, said, text)
     embedded = embed_split(model, test, tower, advance=advance).embeddings
     results.append(score_result(MODEL, classifier.decision_function(embedded), kept.rows, labels))
@@ -132,7 +138,10 @@ def evaluate_zero_shot(
         )
     multi = any(len(row.labels) > 1 for row in kept.rows)
     groups = len({row.group for row in kept.rows if row.group})
-    notes.insert(0, f"95 % intervals by bootstrap over {unit_of_resampling(kept.rows)[1]}; {groups or 'unknown'} groups (people).")
+    notes.insert(
+        0,
+        f"95 % intervals by bootstrap over {unit_of_resampling(kept.rows)[1]}; {groups or 'unknown'} groups (people).",
+    )
     if manifest.official_split:
         notes.append("The data set's official split: groups may cross it, so this is not subject-independent.")
     return Evaluation(

@@ -35,7 +35,8 @@ def linear_floor(train: AlignmentDataset, test: AlignmentDataset, tower: str, la
     from sklearn.preprocessing import StandardScaler
 
     usable = [
-        i for i, row in enumerate(train.manifest.rows)
+        i
+        for i, row in enumerate(train.manifest.rows)
         if len(row.labels) == 1 and row.labels[0] in labels and train.options_of(i, tower)
     ]
     truth = [train.manifest.rows[i].labels[0] for i in usable]

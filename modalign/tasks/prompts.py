@@ -14,7 +14,9 @@ def fill(template: str, label: str) -> str:
         RecipeError: the template has no `{label}`.
     """
     if "{label}" not in template:
-        raise RecipeError(f"template {template!r} has no {{label}}; write it as, for example, 'a recording of {{label}}'")
+        raise RecipeError(
+            f"template {template!r} has no {{label}}; write it as, for example, 'a recording of {{label}}'"
+        )
     return template.replace("{label}", label.replace("_", " "))
 
 
@@ -24,7 +26,7 @@ def prompts_for(
     descriptions: Mapping[str, Sequence[str]] | None = None,
     known: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, list[str]]:
-    """The prompts of each label: its descriptions if it has any, else the templates, else what the modality knows of it.
+    """The prompts of each label: its descriptions if it has any, else the templates, else what the modality knows.
 
     Args:
         labels: the candidate labels.

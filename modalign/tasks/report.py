@@ -45,7 +45,8 @@ def render(title: str, evaluations: Sequence[Evaluation], settings: Sequence[tup
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
         f"<title>{_e(title)}</title><style>{STYLE}</style></head><body><h1>{_e(title)}</h1>"
-        f"<p class='soft'>Made by modalign on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. A research tool, no medical device.</p>"
+        f"<p class='soft'>Made by modalign on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. "
+        "A research tool, no medical device.</p>"
         f"{sections}<h2>Settings and versions</h2><div class='scroll'><table>{facts}</table></div></body></html>"
     )
 

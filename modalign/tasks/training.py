@@ -18,7 +18,7 @@ from modalign.align.manifest import Manifest, check_groups, read_manifest
 from modalign.align.model import AlignmentModel, build_model
 from modalign.align.progress import ProgressBar
 from modalign.align.trainer import AlignmentTrainer
-from modalign.errors import ModelError
+from modalign.errors import ManifestError, ModelError, suggest
 from modalign.modalities.base import Modality
 from modalign.modalities.registry import get_modality
 from modalign.tasks.zero_shot import prompt_accuracy
@@ -82,7 +82,11 @@ def train(
         rows = manifest.split("train")
         val = manifest.split("val") if manifest.has("val") else None
         if val is None:
-            console.print("No row has split 'val': the last checkpoint is kept, and nothing is measured while training.")
+            console.print(
+                "No row has split 'val': the last checkpoint is kept, and nothing is measured while training."
+            )
+    for note in check_descriptions(manifest):
+        console.print(note)
     (out / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
     model = build_model(recipe)
     _print_trainable(model, console)
@@ -96,6 +100,24 @@ def train(
         twin.record = model.record
         twin.save_pretrained(out / "untrained")
     return model
+
+
+def check_descriptions(manifest: Manifest) -> list[str]:
+    """What to tell of labels that have no descriptions where others have some.
+
+    Raises:
+        ManifestError: a description is of a label that no row has (a slip of the pen would else go unseen).
+    """
+    labels = manifest.labels
+    for label in manifest.descriptions:
+        if label not in labels:
+            raise ManifestError(
+                f"{manifest.path}: descriptions of {label!r}, a label that no row has; {suggest(label, labels)}"
+            )
+    bare = [label for label in labels if label not in manifest.descriptions]
+    if not manifest.descriptions or not bare:
+        return []
+    return [f"No descriptions for {', '.join(bare)}: rows without a caption get one from the templates."]
 
 
 def untrained_recipe(recipe: Recipe, model: AlignmentModel) -> Recipe:
@@ -147,9 +169,7 @@ def _fit(
     evaluators = [prompt_accuracy(name, recipe.text, recipe.templates.get(name, [])) for name in recordings[:1]]
     logging.getLogger("transformers").setLevel(logging.ERROR)
     samples = recipe.training.batch_size * recipe.training.accumulation
-    trainer = AlignmentTrainer(
-        model, recipe, rows, val, out, evaluators, [ProgressBar(title, samples, console)]
-    )
+    trainer = AlignmentTrainer(model, recipe, rows, val, out, evaluators, [ProgressBar(title, samples, console)])
     for (a, b), count in trainer.pair_counts.items():
         console.print(f"{title}: {count:,} rows pair {a} with {b}")
     for note in trainer.notes:

@@ -20,7 +20,9 @@ def test_recipes_of_the_package_are_valid(name):
 
 
 def test_overrides():
-    recipe = load_recipe("motion", ["training.epochs=3", "towers.motion.tune=lora", "training.learning_rate=1e-3", "seed=4"])
+    recipe = load_recipe(
+        "motion", ["training.epochs=3", "towers.motion.tune=lora", "training.learning_rate=1e-3", "seed=4"]
+    )
     assert recipe.training.epochs == 3
     assert recipe.towers["motion"].tune == "lora"
     assert recipe.training.learning_rate == 1e-3
@@ -68,7 +70,12 @@ def test_bad_recipes(change, message):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a: [", "not valid YAML"), ("- a", "a recipe is a mapping"), ("", "a recipe is a mapping"), ("1: 2", "recipe|key")],
+    [
+        ("a: [", "not valid YAML"),
+        ("- a", "a recipe is a mapping"),
+        ("", "a recipe is a mapping"),
+        ("1: 2", "recipe|key"),
+    ],
 )
 def test_bad_files(tmp_path, text, message):
     path = tmp_path / "r.yaml"

@@ -65,7 +65,9 @@ def test_limits(batch):
     same = torch.nn.functional.normalize(torch.ones(batch, 3), dim=1)
     assert infonce(same, same, torch.tensor(7.0)).item() == pytest.approx(math.log(batch), abs=1e-5)
     eye = torch.eye(batch)
-    assert infonce(eye, eye, torch.tensor(2.0)).item() == pytest.approx(math.log(1 + (batch - 1) * math.exp(-2)), abs=1e-5)
+    assert infonce(eye, eye, torch.tensor(2.0)).item() == pytest.approx(
+        math.log(1 + (batch - 1) * math.exp(-2)), abs=1e-5
+    )
 
 
 def test_a_permuted_batch_has_the_same_loss():

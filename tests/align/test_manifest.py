@@ -88,7 +88,10 @@ BAD = {
     "an unknown field": (lambda t: t.__setitem__("tone.rat", "5"), "column 'tone.rat'.*did you mean 'rate'"),
     "a wrong value": (lambda t: t.__setitem__("tone.rate", "fast"), r"row 2: tone.rate: .*number.*'fast'"),
     "no modality": (lambda t: t.drop(columns=["tone", "text"]), "has no column for any of text, tone"),
-    "a group across splits": (lambda t: t.__setitem__("group", "one"), "group 'one' is in both train and val.*official_split"),
+    "a group across splits": (
+        lambda t: t.__setitem__("group", "one"),
+        "group 'one' is in both train and val.*official_split",
+    ),
     "an empty row": (lambda t: t.assign(tone="", text="", label=""), "row 2: every one of text, tone is empty"),
     "no rows": (lambda t: t.head(0), "has no rows"),
 }
@@ -151,7 +154,12 @@ def test_a_split_without_rows_names_those_there_are(manifest_file):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("- a", "must map each label"), ("a: b", "'a' must have a list"), ("a: []", "at least one"), ("a: ['']", "none empty")],
+    [
+        ("- a", "must map each label"),
+        ("a: b", "'a' must have a list"),
+        ("a: []", "at least one"),
+        ("a: ['']", "none empty"),
+    ],
 )
 def test_bad_descriptions(tmp_path, text, message):
     (tmp_path / "d.yaml").write_text(text)

@@ -100,8 +100,10 @@ def test_a_name_that_is_no_folder_is_refused():
 def test_unknown_names_are_refused(model, text_checkpoint):
     with pytest.raises(ModelError, match="did you mean 'tone'"):
         model.tower("tonne")
-    with pytest.raises(RecipeError, match="has no encoder 'mux'.*did you mean 'mix'"):
-        build_model(make_recipe(text_checkpoint, towers={"text": text_tower(text_checkpoint), "tone": {"encoder": "mux"}}))
+    with pytest.raises(RecipeError, match=r"has no encoder 'mux'.*did you mean 'mix'"):
+        build_model(
+            make_recipe(text_checkpoint, towers={"text": text_tower(text_checkpoint), "tone": {"encoder": "mux"}})
+        )
     with pytest.raises(RecipeError, match="unexpected keyword argument 'wide'"):
         build_model(
             make_recipe(text_checkpoint, towers={"text": text_tower(text_checkpoint), "tone": {"options": {"wide": 3}}})

@@ -63,7 +63,14 @@ def test_accumulation_averages_batches_and_adds_no_negatives(text_checkpoint, ma
     recipe = make_recipe(
         text_checkpoint,
         towers={"text": towers["text"], "tone": towers["tone"]},
-        training={"epochs": 1, "batch_size": 6, "accumulation": 4, "max_grad_norm": 0, "learning_rate": 1e-12, "warmup": 0},
+        training={
+            "epochs": 1,
+            "batch_size": 6,
+            "accumulation": 4,
+            "max_grad_norm": 0,
+            "learning_rate": 1e-12,
+            "warmup": 0,
+        },
     )
     seen = {}
 
@@ -152,7 +159,9 @@ def test_evaluation_embeds_the_whole_split_and_chooses_the_checkpoint(text_check
         calls.append(len(dataset))
         return {"accuracy": [0.2, 0.9, 0.5][len(calls) - 1]}
 
-    recipe = make_recipe(text_checkpoint, training={"epochs": 3, "batch_size": 8, "learning_rate": 0.01, "log_every": 1})
+    recipe = make_recipe(
+        text_checkpoint, training={"epochs": 3, "batch_size": 8, "learning_rate": 0.01, "log_every": 1}
+    )
     trainer = trainer_for(recipe, manifest, tmp_path, evaluators=[judge])
     trainer.train()
     assert calls == [len(manifest.split("val").rows)] * 3
@@ -261,3 +270,23 @@ def test_log_history_is_on_disk(text_checkpoint, manifest, tmp_path):
     state = json.loads((checkpoint.checkpoints(tmp_path)[-1] / "trainer_state.json").read_text())
     assert any("loss" in line for line in state["log_history"])
     assert ".staging" not in json.dumps(state)
+
+
+def test_texts_that_are_cut_are_counted(text_checkpoint, manifest, tmp_path):
+    for row in manifest.rows[:3]:
+        row.sources["text"] = ("a low tone " * 20 + row.id,)
+    trainer = trainer_for(make_recipe(text_checkpoint), manifest, tmp_path)
+    assert [n for n in trainer.notes if "texts cut at 24 tokens" in n]
+    tuned_trainer = trainer_for(tuned(text_checkpoint), manifest, tmp_path)
+    assert [n for n in tuned_trainer.notes if "texts cut at 24 tokens" in n]
+
+
+def test_tensorboard_gets_the_figures(text_checkpoint, manifest, tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    recipe = make_recipe(text_checkpoint, training={"epochs": 1, "batch_size": 8, "tensorboard": True, "log_every": 1})
+    trainer_for(recipe, manifest, tmp_path).train()
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = next(tmp_path.rglob("events.out.tfevents.*"))
+    accumulator = EventAccumulator(str(events.parent)).Reload()
+    assert {"train/loss", "eval/R@1"} <= set(accumulator.Tags()["scalars"])

@@ -101,7 +101,10 @@ MISTAKES = {
     "unknown key": (["train", "R", "--data", "M", "--out", "O", "--set", "training.epoch=1"], "did you mean 'epochs'"),
     "wrong value": (["train", "R", "--data", "M", "--out", "O", "--set", "dim=big"], "dim"),
     "unknown loss": (["train", "R", "--data", "M", "--out", "O", "--set", "loss.name=info"], "no loss 'info'"),
-    "unknown encoder": (["train", "R", "--data", "M", "--out", "O", "--set", "towers.tone.encoder=x"], "no encoder 'x'"),
+    "unknown encoder": (
+        ["train", "R", "--data", "M", "--out", "O", "--set", "towers.tone.encoder=x"],
+        "no encoder 'x'",
+    ),
     "unknown augmentation": (
         ["train", "R", "--data", "M", "--out", "O", "--set", "towers.tone.augment=[{name: gian}]"],
         "did you mean 'gain'",
@@ -109,7 +112,10 @@ MISTAKES = {
     "no manifest": (["train", "R", "--data", "none.csv", "--out", "O"], "none.csv: no such file"),
     "no model": (["evaluate", "none", "M", "--modality", "tone", "--out", "O"], "no such folder"),
     "unknown tower": (["evaluate", "RUN", "M", "--modality", "tonne", "--out", "O"], "did you mean 'tone'"),
-    "unknown split": (["evaluate", "RUN", "M", "--modality", "tone", "--split", "dev", "--out", "O"], "no row has split"),
+    "unknown split": (
+        ["evaluate", "RUN", "M", "--modality", "tone", "--split", "dev", "--out", "O"],
+        "no row has split",
+    ),
     "one label": (["zero-shot", "RUN", "F", "--modality", "tone", "--labels", "a"], "two labels or more"),
     "bad template": (
         ["zero-shot", "RUN", "F", "--modality", "tone", "--labels", "a;b", "--template", "x"],

@@ -107,7 +107,11 @@ def test_the_same_model_by_hand_and_from_disk(trained, manifest, tmp_path):
 
 
 def test_several_labels_a_row_give_macro_auroc():
-    rows = [row(labels=["a", "b"], identifier="1"), row(labels=["a"], identifier="2"), row(labels=["c"], identifier="3")]
+    rows = [
+        row(labels=["a", "b"], identifier="1"),
+        row(labels=["a"], identifier="2"),
+        row(labels=["c"], identifier="3"),
+    ]
     scores = np.array([[0.9, 0.8, 0.1], [0.8, 0.1, 0.2], [0.1, 0.2, 0.9]])
     result = score_result("m", scores, rows, ["a", "b", "c"])
     assert result.value == 1.0
@@ -134,9 +138,17 @@ def test_intervals_resample_groups_only_where_there_are_ten():
         ({"labels": ["low", "middle", "high"], "manifest": "manifest.csv"}, {}, "seen classes, unseen people"),
         ({"labels": ["low"], "manifest": "manifest.csv"}, {}, "seen and held-out classes, unseen people"),
         ({"labels": ["x"], "manifest": "manifest.csv"}, {}, "held-out classes, unseen people"),
-        ({"labels": ["low", "middle", "high"], "manifest": "other.csv"}, {}, "held-out data set, seen classes, unseen people"),
+        (
+            {"labels": ["low", "middle", "high"], "manifest": "other.csv"},
+            {},
+            "held-out data set, seen classes, unseen people",
+        ),
         (None, {}, "training unknown, unseen people"),
-        ({"labels": ["x"], "manifest": "manifest.csv"}, {"split": "train"}, "held-out classes, not subject-independent"),
+        (
+            {"labels": ["x"], "manifest": "manifest.csv"},
+            {"split": "train"},
+            "held-out classes, not subject-independent",
+        ),
     ],
 )
 def test_protocols_have_names(manifest, record, change, expected):
@@ -157,3 +169,10 @@ def test_the_report_escapes_and_loads_nothing():
     assert html.escape(label) in page
     assert not re.search(r"(src|href)\s*=|https?://|@import|url\(", page)
     assert "0.500" in page
+
+
+def test_a_description_of_no_label_is_refused(text_checkpoint, manifest, tmp_path):
+    manifest.descriptions = {"low": ["deep"], "hihg": ["shrill"]}
+    with pytest.raises(ManifestError, match="'hihg', a label that no row has; did you mean 'high'"):
+        train(make_recipe(text_checkpoint), manifest, tmp_path / "run")
+    assert not (tmp_path / "run" / "model").exists()

@@ -20,9 +20,7 @@ def positives_of(groups: Tensor) -> Tensor:
 
 
 @register_loss("infonce")
-def infonce(
-    x: Tensor, y: Tensor, scale: Tensor, groups: Tensor | None = None, direction: Direction = "both"
-) -> Tensor:
+def infonce(x: Tensor, y: Tensor, scale: Tensor, groups: Tensor | None = None, direction: Direction = "both") -> Tensor:
     """Mean over the two directions of `-(1/|P_i|) sum_{j in P_i} log softmax_j(scale * x_i . y_j)`.
 
     P_i are the columns that hold the same item as row i; the duplicates stay in the denominator. Without duplicates it
