@@ -187,8 +187,8 @@ def check_groups(manifest: Manifest) -> None:
         if row.group and row.split and first.setdefault(row.group, row.split) != row.split:
             raise ManifestError(
                 f"{manifest.path}: group {row.group!r} is in both {first[row.group]} and {row.split}, so the test "
-                "would not be of unseen people. Move its rows to one split, or, if the split is the data set's own, write "
-                f"'official_split: true' in {Path(manifest.path).stem}.meta.yaml (reports then say "
+                "would not be of unseen people. Move its rows to one split, or, if the split is the data set's own, "
+                f"write 'official_split: true' in {Path(manifest.path).stem}.meta.yaml (reports then say "
                 "'not subject-independent')"
             )
 

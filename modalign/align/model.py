@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -63,6 +64,12 @@ class Tower(nn.Module):
         """The config from which the same architecture is built again with no other checkpoint."""
         update = {"options": self._encoder_options, "processing": self.processing.parameters()}
         return self.config.model_copy(update=update)
+
+    def take_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Use saved processing parameters (constants of another training), with this tower's own files."""
+        own = self.processing.parameters()
+        changed = {k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items() if own.get(k) != v}
+        self.processing = self.processing.model_copy(update=changed)
 
     def merge(self) -> None:
         """Fold LoRA's updates into the weights; the encoder is then an ordinary one."""
@@ -239,17 +246,63 @@ class AlignmentModel(
             for name, module in parts.items()
         ]
 
+    def changed_tensors(self) -> dict[str, Tensor]:
+        """Every trainable parameter, and every buffer that is no longer as the base has it."""
+        saved = self.state_dict()
+        trained = {name for name, p in self.named_parameters() if p.requires_grad}
+        now = adapter.fingerprints({n: b for n, b in self.named_buffers() if n in saved})
+        changed = trained | {name for name, value in now.items() if self.fresh_buffers.get(name) != value}
+        return {name: saved[name] for name in sorted(changed)}
+
     def save_adapter(self, folder: str | Path) -> None:
-        """Save only what training changed, with the base's hash. See `align/adapter.py`."""
-        adapter.save_adapter(self, Path(folder))
+        """Save only what training changed (a few MB), with the base's name and hash."""
+        tensors = self.changed_tensors()
+        about = {
+            "base": self.base,
+            "seed": self.seed,
+            "config": self.source.model_dump(mode="json"),
+            "base_sha256": adapter.base_hash(self.state_dict(), set(tensors)),
+            "processing": {name: self.tower(name).processing.parameters() for name in self.towers},
+        }
+        adapter.write_adapter(Path(folder), about, tensors)
 
     @classmethod
     def load_adapter(cls, folder: str | Path, base: str | Path | None = None) -> Self:
-        """Build the base again and put an adapter on it. See `align/adapter.py`."""
-        return adapter.load_adapter(cls, Path(folder), base)
+        """Build the base again, check that it is the one the adapter was trained on, and put the adapter on it.
+
+        Args:
+            folder: what `save_adapter` wrote.
+            base: the base's folder or Hub id, where it is no longer where it was.
+
+        Raises:
+            ModelError: a file is missing or damaged, or the base is another one.
+        """
+        about, tensors = adapter.read_adapter(Path(folder))
+        source = base if base is not None else about["base"]
+        if source is not None:
+            model = cls.from_pretrained(source)
+        else:
+            with _seeded(about["seed"] or 0):
+                model = cls(about["config"])
+            model.seed = about["seed"]
+        state = model.state_dict()
+        unknown = [name for name in tensors if name not in state or state[name].shape != tensors[name].shape]
+        if unknown:
+            raise ModelError(f"{folder}: {unknown[0]} has no place in the base; this adapter is for another model")
+        if adapter.base_hash(state, set(tensors)) != about["base_sha256"]:
+            raise ModelError(
+                f"{folder}: the base's weights are not those that the adapter was trained on; "
+                "give the right one as base=, and the same versions of the checkpoints"
+            )
+        model.load_state_dict(tensors, strict=False)
+        for name, parameters in about["processing"].items():
+            model.tower(name).take_parameters(parameters)
+        return model.eval()
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        storage.save_model(self, save_directory)
+        towers = {name: self.tower(name) for name in self.towers}
+        assets = {name: tower.processing for name, tower in towers.items()}
+        storage.write_folder(save_directory, self.saved_config(), self.record, self.state_dict(), assets)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
@@ -262,13 +315,28 @@ class AlignmentModel(
         Raises:
             ModelError: there is no such model, or it is damaged; names the file.
         """
-        return storage.load_model(cls, str(pretrained_model_name_or_path), **options)
+        saved = storage.read_folder(str(pretrained_model_name_or_path), **options)
+        model = cls(saved.config, assets=saved.folder)
+        try:
+            model.load_state_dict(saved.tensors)
+        except RuntimeError as error:
+            raise ModelError(f"{saved.folder / 'model.safetensors'}: {' '.join(str(error).split())[:400]}") from None
+        model.base, model.record = str(saved.folder), saved.record
+        model.remember_buffers()
+        return model.eval()
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Draw random weights from a seed, and leave the caller's random state as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def build_model(recipe: Recipe) -> AlignmentModel:
     """The model of a recipe, its random parts drawn from the recipe's seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
+    with _seeded(recipe.seed):
         model = AlignmentModel(recipe.model_part())
     model.seed = recipe.seed
     return model

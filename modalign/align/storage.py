@@ -12,21 +12,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from modalign.align.config import ModelConfig
 from modalign.errors import ModelError
-from modalign.modalities.base import first_problem
-
-if TYPE_CHECKING:
-    from modalign.align.model import AlignmentModel
-
-M = TypeVar("M", bound="AlignmentModel")
+from modalign.modalities.base import Processing, first_problem
 
 CHECKSUMS = "checksums.json"
 NOT_HASHED = {CHECKSUMS, "README.md"}
@@ -64,20 +62,35 @@ def check_checksums(folder: Path) -> None:
         raise ModelError(f"{folder / name}: was not saved with this model; take it out of the folder")
 
 
-def save_model(model: AlignmentModel, folder: Path) -> None:
-    """Write the folder that `load_model` reads."""
-    config = model.saved_config().model_dump(mode="json")
-    (folder / "config.json").write_text(json.dumps(config, indent=1))
-    if model.record is not None:
-        (folder / "training.json").write_text(json.dumps(model.record, indent=1))
-    save_file({k: v.detach().contiguous().cpu() for k, v in model.state_dict().items()}, folder / "model.safetensors")
-    for name in model.towers:
-        model.tower(name).processing.save_assets(folder / name)
+@dataclass(frozen=True)
+class Saved:
+    """What a saved folder holds."""
+
+    folder: Path
+    config: ModelConfig
+    record: dict[str, Any] | None
+    tensors: dict[str, Tensor]
+
+
+def write_folder(
+    folder: Path,
+    config: ModelConfig,
+    record: Mapping[str, Any] | None,
+    tensors: Mapping[str, Tensor],
+    assets: Mapping[str, Processing],
+) -> None:
+    """Write the folder that `read_folder` reads."""
+    (folder / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=1))
+    if record is not None:
+        (folder / "training.json").write_text(json.dumps(record, indent=1))
+    save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, folder / "model.safetensors")
+    for name, processing in assets.items():
+        processing.save_assets(folder / name)
     write_checksums(folder)
 
 
-def load_model(cls: type[M], model_id: str, **options: Any) -> M:
-    """Read a folder, or a Hub repository (downloaded first).
+def read_folder(model_id: str, **options: Any) -> Saved:
+    """Read a folder, or a Hub repository (downloaded first), its checksums verified.
 
     Raises:
         ModelError: names the file and what is wrong with it.
@@ -91,25 +104,13 @@ def load_model(cls: type[M], model_id: str, **options: Any) -> M:
     except (OSError, ValueError, TypeError) as error:
         problem = first_problem(error) if isinstance(error, ValidationError) else str(error)
         raise ModelError(f"{folder / 'config.json'}: {problem}") from None
-    model = cls(config, assets=folder)
-    model.base = str(folder)
-    if (folder / "training.json").is_file():
-        model.record = json.loads((folder / "training.json").read_text())
-    load_weights(model, folder / "model.safetensors")
-    model.remember_buffers()
-    return model.eval()
-
-
-def load_weights(model: AlignmentModel, path: Path, strict: bool = True) -> None:
-    """Put the tensors of a safetensors file into a model.
-
-    Raises:
-        ModelError: the file is damaged or is of another architecture.
-    """
+    record = folder / "training.json"
     try:
-        model.load_state_dict(load_file(path), strict=strict)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise ModelError(f"{path}: {' '.join(str(error).split())[:400]}") from None
+        tensors = load_file(folder / "model.safetensors")
+        said = json.loads(record.read_text()) if record.is_file() else None
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelError(f"{folder}: {' '.join(str(error).split())[:400]}") from None
+    return Saved(folder, config, said, tensors)
 
 
 def _download(model_id: str, options: dict[str, Any]) -> Path:

@@ -8,12 +8,9 @@ import tarfile
 import urllib.request
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from modalign.datasets.public import PublicDataset
 from modalign.errors import ReadError
-
-if TYPE_CHECKING:
-    from modalign.datasets.registry import PublicDataset
 
 
 def cache_folder() -> Path:
@@ -28,7 +25,9 @@ def fetch(dataset: PublicDataset) -> Path:
         ReadError: the owner offers no plain file, the address cannot be reached, or a checksum is wrong.
     """
     if not dataset.files:
-        raise ReadError(f"{dataset.name}: its owner offers no plain download; get it from {dataset.url} and pass --root")
+        raise ReadError(
+            f"{dataset.name}: its owner offers no plain download; get it from {dataset.url} and pass --root"
+        )
     folder = cache_folder() / dataset.name
     folder.mkdir(parents=True, exist_ok=True)
     for name, (address, sha256) in dataset.files.items():
@@ -56,7 +55,9 @@ def _download(dataset: PublicDataset, address: str, target: Path, sha256: str) -
     actual = _sha256(staged)
     if actual != sha256:
         staged.unlink()
-        raise ReadError(f"{dataset.name}: {address} has SHA-256 {actual}, not {sha256}; the file is not the published one")
+        raise ReadError(
+            f"{dataset.name}: {address} has SHA-256 {actual}, not {sha256}; the file is not the published one"
+        )
     staged.replace(target)
 
 

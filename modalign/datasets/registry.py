@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from modalign.datasets.public import PublicDataset as PublicDataset
 from modalign.errors import RecipeError, suggest
 
 MODULES: tuple[str, ...] = ()
 """The modules of this package that register data sets; imported when the registry is first asked."""
-
-
-@dataclass(frozen=True)
-class PublicDataset:
-    """A public data set.
-
-    Attributes:
-        name: as in `modalign data prepare NAME`.
-        about: one line: what, whose, licence.
-        prepare: `(root, out, **options)`: reads the files under `root` and writes the manifest `out`, and its sidecar.
-        url: where the owner offers it.
-        files: name -> (address, SHA-256) of what can be downloaded as a file; empty where the owner asks for a form.
-        options: option -> what it does.
-    """
-
-    name: str
-    about: str
-    prepare: Callable[..., Path]
-    url: str
-    files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    options: Mapping[str, str] = field(default_factory=dict)
 
 
 _datasets: dict[str, PublicDataset] = {}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from modalign import AlignmentModel, ModelError, RecipeError, Signal, build_model
-from modalign.align.adapter import changed_tensors
+from modalign.align.storage import write_checksums
 from tests.conftest import make_recipe
 
 TEXTS = ["a low tone", "the high note is a loud steady sound", "one person walks"]
@@ -179,14 +179,14 @@ def test_adapter_roundtrip(text_checkpoint, tmp_path, on):
     tower = model.tower("tone")
     tower.processing = tower.processing.model_copy(update={"scale": 2.5})
     model.save_adapter(tmp_path / "adapter")
-    saved = set(changed_tensors(model))
+    saved = set(model.changed_tensors())
     assert "towers.text.projection.mean" in saved
     assert not [n for n in saved if "base_layer" in n or "embeddings" in n]
     again = AlignmentModel.load_adapter(tmp_path / "adapter")
     assert torch.equal(again.embed("text", TEXTS), model.embed("text", TEXTS))
     assert torch.equal(again.embed("tone", tones(64)), model.embed("tone", tones(64)))
     full = sum(t.numel() for t in model.state_dict().values())
-    assert sum(t.numel() for t in changed_tensors(model).values()) < full / 3
+    assert sum(t.numel() for t in model.changed_tensors().values()) < full / 3
 
 
 def test_adapter_on_another_base_is_refused(text_checkpoint, tmp_path):
@@ -204,6 +204,9 @@ def test_adapter_on_another_base_is_refused(text_checkpoint, tmp_path):
     about = json.loads((tmp_path / "adapter" / "adapter.json").read_text())
     del about["base_sha256"]
     (tmp_path / "adapter" / "adapter.json").write_text(json.dumps(about))
+    with pytest.raises(ModelError, match="content is not what was saved"):
+        AlignmentModel.load_adapter(tmp_path / "adapter")
+    write_checksums(tmp_path / "adapter")
     with pytest.raises(ModelError, match="base_sha256 is missing"):
         AlignmentModel.load_adapter(tmp_path / "adapter")
 

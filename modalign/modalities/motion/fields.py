@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
@@ -15,6 +16,7 @@ STANDARD = ("acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z")
 _CHANNEL = re.compile(r"(?:(?P<location>[^/\s]+)/)?(?P<sensor>acc|gyro)_(?P<axis>[xyz])")
 
 
+@lru_cache(maxsize=4096)
 def split_channel(name: str) -> tuple[str, str, str] | None:
     """Location (or ""), sensor and axis of a channel's name; None where it is no such name.
 
