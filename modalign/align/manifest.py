@@ -217,6 +217,7 @@ def _read_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise ManifestError(f"{path}: no such file")
     suffix = path.suffix.lower()
+    table: pd.DataFrame
     try:
         if suffix in {".csv", ".tsv"}:
             # Text only: pandas would guess that an id 007 is a number.

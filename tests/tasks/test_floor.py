@@ -1,0 +1,69 @@
+"""The floors: what they learn from, and that they learn."""
+
+import numpy as np
+
+from modalign import build_model
+from modalign.align.manifest import Row
+from modalign.tasks.evaluate import dataset_of
+from modalign.tasks.floor import indicator, linear_floor, one_against_rest, rocket_floor
+from tests.conftest import make_recipe
+
+
+def datasets(text_checkpoint, manifest):
+    model = build_model(make_recipe(text_checkpoint))
+    return dataset_of(model, manifest.split("train")), dataset_of(model, manifest.split("test"))
+
+
+def accuracy(scores, rows, labels):
+    return np.mean([labels[s] == row.labels[0] for s, row in zip(scores.argmax(1), rows)])
+
+
+def test_linear_floor(text_checkpoint, manifest):
+    train, test = datasets(text_checkpoint, manifest)
+    labels = manifest.labels
+    scores = linear_floor(train, test, "tone", labels)
+    assert accuracy(scores, test.manifest.rows, labels) >= 5 / 6
+    np.testing.assert_allclose(scores.sum(1), 1)
+    unknown = linear_floor(train, test, "tone", [*labels, "other"])
+    assert (unknown[:, -1] == 0).all()
+
+
+def test_a_modality_without_hand_features_has_no_linear_floor(text_checkpoint, manifest, monkeypatch):
+    train, test = datasets(text_checkpoint, manifest)
+    monkeypatch.setattr(type(train.modalities["tone"]), "summary_features", lambda self, signal: None)
+    assert linear_floor(train, test, "tone", manifest.labels) is None
+
+
+def test_several_labels_a_row_are_fitted_one_against_the_rest(text_checkpoint, manifest):
+    train, test = datasets(text_checkpoint, manifest)
+    for dataset in (train, test):
+        dataset.manifest.rows[:] = [
+            Row(r.id, r.split, r.group, r.cluster, (*r.labels, "slow") if r.labels[0] != "high" else r.labels, r.sources, r.fields)
+            for r in dataset.manifest.rows
+        ]  # fmt: skip
+    labels = ["high", "low", "middle", "slow", "absent"]
+    scores = linear_floor(train, test, "tone", labels)
+    truth = indicator(test.manifest.rows, labels)
+    assert scores[truth[:, 3] == 1, 3].min() > scores[truth[:, 3] == 0, 3].max()
+    assert (scores[:, 4] == 0).all()
+
+
+def test_one_against_rest_leaves_labels_without_positives_at_zero():
+    from sklearn.linear_model import LogisticRegression
+
+    x = np.array([[0.0], [1.0], [2.0], [3.0]])
+    scores = one_against_rest(x, np.array([[0, 0], [0, 0], [1, 0], [1, 0]]), x, LogisticRegression)
+    assert (np.diff(scores[:, 0]) > 0).all()
+    assert (scores[:, 1] == 0).all()
+
+
+def test_rocket_floor(text_checkpoint, manifest):
+    train, test = datasets(text_checkpoint, manifest)
+    for dataset in (train, test):
+        processing = dataset.processing["tone"]
+        original = type(processing).__call__
+        dataset.processing["tone"] = lambda s, p=processing, f=original: {"values": f(p, s)["values"][:, :64]}
+        dataset.processing["tone"].segments = lambda s: [s]
+    scores = rocket_floor(train, test, "tone", manifest.labels)
+    assert accuracy(scores, test.manifest.rows, manifest.labels) >= 5 / 6
+    assert np.array_equal(scores, rocket_floor(train, test, "tone", manifest.labels))
