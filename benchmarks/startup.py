@@ -18,7 +18,14 @@ import time
 BARE = [sys.executable, "-c", "pass"]
 IMPORT = [sys.executable, "-c", "import modalign"]
 HELP = [sys.executable, "-m", "modalign", "--help"]
-PROBE = "import sys; sys.argv=['modalign','--help']\ntry:\n import modalign.__main__\nexcept SystemExit:\n pass\nprint('torch' in sys.modules)"
+PROBE = """
+import sys
+sys.argv = ["modalign", "--help"]
+try:
+    import modalign.__main__
+except SystemExit:
+    print("torch" in sys.modules)
+"""
 
 
 def seconds(command: list[str]) -> float:

@@ -6,6 +6,7 @@ import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import and_
 from typing import Any
 
 import torch
@@ -43,15 +44,16 @@ class Item:
 
 
 def captions_of(row: Row, tower: str, manifest: Manifest, templates: Sequence[str]) -> tuple[str, ...]:
-    """The captions of a row: its own; else its labels' descriptions; else the templates filled with its labels."""
+    """The captions of a row: its own; else its labels' descriptions, any of which may be drawn; else the templates."""
     own = row.sources.get(tower)
     if own is not None:
         return tuple(own)
     if not row.labels:
         return ()
-    if len(row.labels) == 1 and row.labels[0] in manifest.descriptions:
-        return tuple(manifest.descriptions[row.labels[0]])
-    label = ", ".join(row.labels)
+    described = [sentence for label in row.labels for sentence in manifest.descriptions.get(label, ())]
+    if described:
+        return tuple(described)
+    label = ", ".join(row.labels).replace("_", " ")  # as prompts are written
     return tuple(template.replace("{label}", label) for template in templates)
 
 
@@ -63,7 +65,8 @@ class AlignmentDataset(Dataset[Item]):
         towers: tower name -> Tower.
         seed: the run's seed.
         train: augment and sample captions; otherwise the first caption and no augmentation.
-        templates: for path-less towers, templates that turn labels into captions.
+        templates: tower -> templates that turn the label of a row without a caption into one: those of the text's own
+            tower, else those of the recordings that the row has; a modality's own where a tower has none here.
     """
 
     def __init__(
@@ -89,7 +92,11 @@ class AlignmentDataset(Dataset[Item]):
             name: bool(self.augmentations[name]) or type(self.processing[name]).crop is not Processing.crop
             for name in towers
         }
-        self.templates = {name: (templates or {}).get(name) or m.templates for name, m in self.modalities.items()}
+        given = templates or {}
+        self.templates: dict[str, Sequence[str]] = {
+            name: given.get(name) or (modality.templates if modality.is_path else ())
+            for name, modality in self.modalities.items()
+        }
         self.cached: set[str] = set()
         self._signals: dict[Key, Signal] = {}
         self._contents: dict[Key, str] = {}
@@ -110,10 +117,20 @@ class AlignmentDataset(Dataset[Item]):
         """Every key that this row can have in this tower: its captions, or its one source."""
         row = self.manifest.rows[index]
         if not self.modalities[tower].is_path:
-            return tuple((caption,) for caption in captions_of(row, tower, self.manifest, self.templates[tower]))
+            templates = self._templates_for(row, tower)
+            return tuple((caption,) for caption in captions_of(row, tower, self.manifest, templates))
         if tower not in row.sources:
             return ()
-        return ((_source_key(row.sources[tower]), repr(sorted(row.fields[tower].items()))),)
+        said = repr(sorted(row.fields[tower].items()))
+        # Two modalities may read one file, and each makes another signal of it.
+        return ((_source_key(row.sources[tower]), said, self.modalities[tower].name),)
+
+    def _templates_for(self, row: Row, tower: str) -> Sequence[str]:
+        if self.templates[tower]:
+            return self.templates[tower]
+        recordings = [name for name in row.sources if self.modalities[name].is_path] if row.labels else []
+        said = dict.fromkeys(template for name in recordings for template in self.templates[name])
+        return tuple(said) or self.modalities[tower].templates
 
     def signal(self, index: int, tower: str, key: Key) -> Signal:
         """Read the item, or take it from memory.
@@ -220,18 +237,21 @@ class Collator:
         return {"inputs": inputs, "pairs": [vars(p) for p in pairs if p is not None]}
 
 
+def count_pairs(dataset: AlignmentDataset, pairs: Sequence[Pair]) -> dict[tuple[str, str], int]:
+    """(a, b) -> how many rows have both."""
+    has = {name: [bool(dataset.options_of(i, name)) for i in range(len(dataset))] for name in dataset.modalities}
+    return {(pair.a, pair.b): sum(map(and_, has[pair.a], has[pair.b])) for pair in pairs}
+
+
 def check_captions(dataset: AlignmentDataset, pairs: Sequence[Pair]) -> dict[tuple[str, str], int]:
     """Count each pair's rows.
 
     Raises:
         ManifestError: a pair has fewer than two rows, so nothing could be contrasted.
     """
-    counts = {}
+    counts = count_pairs(dataset, pairs)
     for pair in pairs:
-        n = sum(
-            bool(dataset.options_of(i, pair.a)) and bool(dataset.options_of(i, pair.b)) for i in range(len(dataset))
-        )
-        counts[pair.a, pair.b] = n
+        n = counts[pair.a, pair.b]
         if n < 2:
             raise ManifestError(
                 f"{dataset.manifest.path}: {n} rows have both {pair.a} and {pair.b}; a pair needs two or more. "

@@ -104,12 +104,9 @@ def evaluate_pairs(
         index_a, index_b = [place_a[r] for r in shared], [place_b[r] for r in shared]
         x, y = a.embeddings[index_a], b.embeddings[index_b]
         items_a, items_b = [a.contents[i] for i in index_a], [b.contents[i] for i in index_b]
-        for name, queries, gallery, items in (
-            (f"{pair.a}_to_{pair.b}", x, y, items_b),
-            (f"{pair.b}_to_{pair.a}", y, x, items_b),
-        ):
+        for name, queries, gallery in ((f"{pair.a}_to_{pair.b}", x, y), (f"{pair.b}_to_{pair.a}", y, x)):
             # A caption that several recordings share finds any of them, and they find any of its copies.
-            recalls = recall_at_k(queries, gallery, (1, 5, 10), items)
+            recalls = recall_at_k(queries, gallery, (1, 5, 10), items_a, queries=items_b)
             metrics |= {f"{name}_R@{k}": value for k, value in recalls.items()}
             firsts.append(recalls[1])
         groups = torch.tensor([_numbers(items_a), _numbers(items_b)]).T

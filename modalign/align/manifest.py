@@ -143,14 +143,16 @@ def parse_table(
     records: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
     seen: dict[str, int] = {}
     rows = []
+    header = path.endswith((".csv", ".tsv"))  # it is line 1 of these
     for i, record in enumerate(records):
-        where = f"{path}: row {i + 2}"  # the header is line 1
+        number = i + 1 + header
+        where = f"{path}: row {number}"
         identifier = _text(record.get("id"))
         if not identifier:
             raise ManifestError(f"{where}: id is empty; give every row a unique id")
         if identifier in seen:
             raise ManifestError(f"{where}: id {identifier!r} stands in row {seen[identifier]} too; ids are unique")
-        seen[identifier] = i + 2
+        seen[identifier] = number
         split = _text(record.get("split"))
         if split and split not in SPLITS:
             raise ManifestError(f"{where}: split {split!r} is not one of train, val, test")
@@ -175,19 +177,21 @@ def parse_table(
 
 
 def check_groups(manifest: Manifest) -> None:
-    """Refuse groups (patients, subjects) that stand in two splits, unless the split is an official one.
+    """Refuse groups (patients, subjects) and clusters (recordings) in two splits, unless the split is an official one.
 
     Raises:
-        ManifestError: names the group and the two splits.
+        ManifestError: names the group or cluster and the two splits.
     """
     if manifest.official_split:
         return
-    first: dict[str, str] = {}
+    first: dict[tuple[str, str], str] = {}
     for row in manifest.rows:
-        if row.group and row.split and first.setdefault(row.group, row.split) != row.split:
+        for kind, name, unit in (("group", row.group, "people"), ("cluster", row.cluster, "recordings")):
+            if not name or not row.split or first.setdefault((kind, name), row.split) == row.split:
+                continue
             raise ManifestError(
-                f"{manifest.path}: group {row.group!r} is in both {first[row.group]} and {row.split}, so the test "
-                "would not be of unseen people. Move its rows to one split, or, if the split is the data set's own, "
+                f"{manifest.path}: {kind} {name!r} is in both {first[kind, name]} and {row.split}, so the test "
+                f"would not be of unseen {unit}. Move its rows to one split, or, if the split is the data set's own, "
                 f"write 'official_split: true' in {Path(manifest.path).stem}.meta.yaml (reports then say "
                 "'not subject-independent')"
             )
@@ -298,8 +302,11 @@ def _source(value: Any, modality: Modality, root: Path | None, where: str, name:
     if not modality.is_path:
         if isinstance(value, str):
             return (value,)
-        texts = [str(v) for v in value] if isinstance(value, Iterable) else []
-        if not texts or not all(t.strip() for t in texts):
+        given = list(value) if isinstance(value, Iterable) else [None]
+        texts = [str(v) for v in given if not _empty(v)]
+        if not given:  # Parquet's empty list comes as an array
+            return None
+        if len(texts) < len(given):
             raise ManifestError(f"{where}: {name} must be a text or a list of texts; given: {value!r}")
         return tuple(texts)
     if not isinstance(value, (str, Path)):
@@ -330,10 +337,10 @@ def _text(value: Any) -> str:
 
 
 def _empty(value: Any) -> bool:
-    if value is None:
+    if value is None or value is pd.NA or value is pd.NaT:
         return True
     if isinstance(value, float):
         return math.isnan(value)
-    return (
-        isinstance(value, (str, list, tuple)) and len(value) == 0 if not isinstance(value, str) else not value.strip()
-    )
+    if isinstance(value, str):
+        return not value.strip()
+    return isinstance(value, (list, tuple)) and not value

@@ -14,19 +14,27 @@ Array = NDArray[Any]
 
 
 def recall_at_k(
-    x: Tensor, y: Tensor, ks: Sequence[int] = (1, 5, 10), items: Sequence[Hashable] | None = None, chunk: int = 1024
+    x: Tensor,
+    y: Tensor,
+    ks: Sequence[int] = (1, 5, 10),
+    items: Sequence[Hashable] | None = None,
+    chunk: int = 1024,
+    *,
+    queries: Sequence[Hashable] | None = None,
 ) -> dict[int, float]:
     """Share of queries x that find a relevant row of y among the k nearest by cosine.
 
-    Row i of y is relevant to row i of x, and so is every row that holds the same item. Where scores are equal, the
+    Row i of y is relevant to row i of x, and so is every row that holds the same item, or whose query is the same:
+    what a caption finds is right for the caption's every copy. Where scores are equal, the
     expectation over random order counts, so a collapsed encoder scores chance and not 1.
 
     Args:
         x: (N, d) unit rows, the queries.
         y: (N, d) unit rows, the gallery; queries and gallery are paired row by row.
         ks: the cut-offs.
-        items: N keys; equal keys are the same item. None: all differ.
+        items: N keys of the gallery; equal keys are the same item. None: all differ.
         chunk: queries scored at a time, so that memory stays at chunk * N.
+        queries: N keys of the queries, likewise.
 
     Example:
         >>> eye = torch.eye(4)
@@ -36,13 +44,14 @@ def recall_at_k(
         {1: 0.25, 2: 0.5}
     """
     n = len(x)
-    numbers: dict[Hashable, int] = {}
-    groups = torch.tensor([numbers.setdefault(k, len(numbers)) for k in (items if items is not None else range(n))])
-    groups = groups.to(y.device)
+    groups = [_numbers(keys).to(y.device) for keys in (items, queries) if keys is not None]
+    groups = groups or [torch.arange(n, device=y.device)]
     totals = dict.fromkeys(ks, 0.0)
     for start in range(0, n, chunk):
         scores = x[start : start + chunk] @ y.T
-        relevant = groups[start : start + chunk].unsqueeze(1) == groups.unsqueeze(0)
+        relevant = torch.zeros_like(scores, dtype=torch.bool)
+        for keys in groups:
+            relevant |= keys[start : start + chunk].unsqueeze(1) == keys.unsqueeze(0)
         best = scores.masked_fill(~relevant, -torch.inf).amax(1, keepdim=True)
         above = (scores > best).sum(1)
         tied = scores == best
@@ -50,6 +59,11 @@ def recall_at_k(
         for k in ks:
             totals[k] += _hit_probability(above, ties, good, k).sum().item()
     return {k: total / n for k, total in totals.items()}
+
+
+def _numbers(keys: Sequence[Hashable]) -> Tensor:
+    seen: dict[Hashable, int] = {}
+    return torch.tensor([seen.setdefault(key, len(seen)) for key in keys])
 
 
 def _hit_probability(above: Tensor, ties: Tensor, good: Tensor, k: int) -> Tensor:

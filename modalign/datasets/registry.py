@@ -7,10 +7,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from modalign.datasets.public import PublicDataset as PublicDataset
+from modalign.datasets.public import PublicDataset
 from modalign.errors import RecipeError, suggest
 
-MODULES: tuple[str, ...] = ()
+__all__ = ["PublicDataset", "get_dataset", "list_datasets", "prepare", "register_dataset"]
+
+MODULES: tuple[str, ...] = ("cinc", "cpsc2018", "esc50", "fsdd", "ludb", "ptb_xl")
 """The modules of this package that register data sets; imported when the registry is first asked."""
 
 

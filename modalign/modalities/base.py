@@ -189,7 +189,9 @@ class Modality:
         signal = self.read(source, **parsed)
         if not torch.isfinite(signal.data).all():
             bad = int((~torch.isfinite(signal.data)).sum())
-            raise ReadError(f"{where}: {bad} of {signal.data.numel()} values are NaN or infinite; fill or cut them first")
+            raise ReadError(
+                f"{where}: {bad} of {signal.data.numel()} values are NaN or infinite; fill or cut them first"
+            )
         return signal
 
     def summary_features(self, signal: Signal) -> np.ndarray[Any, Any] | None:
@@ -209,7 +211,9 @@ class Modality:
         try:
             inspect.signature(factory).bind(**options)
         except TypeError as error:
-            raise RecipeError(f"encoder {name!r} of {self.name}: {error}; options: {inspect.signature(factory)}") from None
+            raise RecipeError(
+                f"encoder {name!r} of {self.name}: {error}; options: {inspect.signature(factory)}"
+            ) from None
         return factory(**options)
 
     def build_processing(self, **parameters: Any) -> Processing:

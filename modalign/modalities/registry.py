@@ -42,7 +42,10 @@ def register_modality(name: str) -> Callable[[T], T]:
 
     def register(cls: T) -> T:
         known = _registered.get(name)
-        if known is not None and (type(known).__module__, type(known).__qualname__) != (cls.__module__, cls.__qualname__):
+        if known is not None and (type(known).__module__, type(known).__qualname__) != (
+            cls.__module__,
+            cls.__qualname__,
+        ):
             raise ValueError(f"the modality {name!r} is already registered by {type(known).__module__}")
         if not name.isidentifier():
             raise ValueError(f"a modality's name is a Python identifier, since it names manifest columns; not {name!r}")

@@ -144,14 +144,20 @@ def _check_encoder(
             assert difference < 1e-4, f"{name} says exact padding, but padding moved item {i} by {difference:.1e}"
     twin = modality.build_encoder(name, **encoder.options()).eval()
     twin.load_state_dict(encoder.state_dict())
-    assert torch.equal(twin(**process.collate([items[0]])).pooled, alone[0].pooled), f"{name} changes when saved and loaded"
+    assert torch.equal(twin(**process.collate([items[0]])).pooled, alone[0].pooled), (
+        f"{name} changes when saved and loaded"
+    )
     encoder.zero_grad()
     encoder(**process.collate([items[0]])).pooled.square().sum().backward()
-    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder.parameters()), f"{name} passes no gradient"
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder.parameters()), (
+        f"{name} passes no gradient"
+    )
     targets = encoder.lora_targets()
     modules = [module for module, _ in encoder.named_modules()]
     for target in targets:
-        assert any(m == target or m.endswith(f".{target}") for m in modules), f"{name} has no module {target!r} for LoRA"
+        assert any(m == target or m.endswith(f".{target}") for m in modules), (
+            f"{name} has no module {target!r} for LoRA"
+        )
     assert targets, f"{name} names no LoRA targets"
 
 

@@ -9,7 +9,16 @@ from modalign.align.embed import Advance, embed_split
 from modalign.align.manifest import Manifest
 from modalign.align.model import AlignmentModel
 from modalign.errors import ManifestError
-from modalign.tasks.evaluation import Array, Evaluation, Result, chance, protocol_of, score_result, unit_of_resampling
+from modalign.tasks.evaluation import (
+    Array,
+    Evaluation,
+    Result,
+    chance,
+    protocol_of,
+    score_result,
+    unit_of_resampling,
+    unscored_labels,
+)
 from modalign.tasks.floor import linear_floor
 from modalign.tasks.zero_shot import ZeroShotClassifier
 
@@ -142,6 +151,9 @@ def evaluate_zero_shot(
         0,
         f"95 % intervals by bootstrap over {unit_of_resampling(kept.rows)[1]}; {groups or 'unknown'} groups (people).",
     )
+    left_out = unscored_labels(kept.rows, labels) if multi else []
+    if left_out:
+        notes.append(f"Left out of macro AUROC, since all rows have them or none has: {', '.join(left_out)}.")
     if manifest.official_split:
         notes.append("The data set's official split: groups may cross it, so this is not subject-independent.")
     return Evaluation(

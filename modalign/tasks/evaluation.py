@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,7 +82,9 @@ class Evaluation:
                 "label": [";".join(row.labels) for row in self.rows],
             }
         )
-        return pd.concat([table, pd.DataFrame(scores, columns=self.labels)], axis=1)
+        # A class may be called as one of the columns before it, and Parquet refuses a name twice.
+        names = [f"{label} (score)" if label in table.columns else label for label in self.labels]
+        return pd.concat([table, pd.DataFrame(scores, columns=names)], axis=1)
 
     def counts(self) -> dict[str, int]:
         """Rows, groups (people) and clusters (recordings)."""
@@ -104,11 +107,20 @@ class Evaluation:
             "labels": self.labels,
             "counts": self.counts(),
             "results": [
-                {"name": r.name, self.metric: r.value, "ci": r.interval and list(r.interval), "note": r.note}
+                {
+                    "name": r.name,
+                    self.metric: _json(r.value),
+                    "ci": r.interval and [*map(_json, r.interval)],
+                    "note": r.note,
+                }
                 for r in self.results
             ],
             "notes": self.notes,
         }
+
+
+def _json(value: float) -> float | None:
+    return None if math.isnan(value) else value  # JSON has no NaN
 
 
 def unit_of_resampling(rows: Sequence[Row]) -> tuple[list[str], str]:
@@ -146,6 +158,12 @@ def score_result(name: str, scores: Array, rows: Sequence[Row], labels: Sequence
     correct = scores.argmax(1) == np.array([place[row.labels[0]] for row in rows])
     interval = cluster_bootstrap(lambda index: float(correct[index].mean()), units)
     return Result(name, float(correct.mean()), interval, scores, note)
+
+
+def unscored_labels(rows: Sequence[Row], labels: Sequence[str]) -> list[str]:
+    """The labels that macro AUROC leaves out: those of all rows, or of none."""
+    counts = {label: sum(label in row.labels for row in rows) for label in labels}
+    return [label for label, count in counts.items() if count in (0, len(rows))]
 
 
 def chance(rows: Sequence[Row], labels: Sequence[str]) -> Result:

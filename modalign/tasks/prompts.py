@@ -25,6 +25,7 @@ def prompts_for(
     templates: Sequence[str] = (),
     descriptions: Mapping[str, Sequence[str]] | None = None,
     known: Mapping[str, Sequence[str]] | None = None,
+    default: Sequence[str] = ("{label}",),
 ) -> dict[str, list[str]]:
     """The prompts of each label: its descriptions if it has any, else the templates, else what the modality knows.
 
@@ -33,6 +34,7 @@ def prompts_for(
         templates: with `{label}`; given by the user, they win over what the modality knows.
         descriptions: label -> sentences; they win over templates.
         known: the modality's own descriptions.
+        default: the modality's own templates, for labels that nothing else speaks of.
 
     Example:
         >>> prompts_for(["dog_bark"], ["the sound of {label}"])
@@ -49,5 +51,5 @@ def prompts_for(
     prompts = {}
     for label in labels:
         own = (descriptions or {}).get(label) or (() if templates else (known or {}).get(label, ()))
-        prompts[label] = list(own) or [fill(template, label) for template in templates or ("{label}",)]
+        prompts[label] = list(own) or [fill(template, label) for template in templates or default]
     return prompts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,9 @@ def train(
         rows, val = manifest, None
     else:
         rows = manifest.split("train")
+        unused = sum(not row.split for row in manifest.rows)
+        if unused:
+            console.print(f"{unused:,} rows have no split, and are not used.")
         val = manifest.split("val") if manifest.has("val") else None
         if val is None:
             console.print(
@@ -87,13 +90,15 @@ def train(
             )
     for note in check_descriptions(manifest):
         console.print(note)
+    if resume:
+        check_same_recipe(recipe, out / "recipe.yaml")
     (out / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
     model = build_model(recipe)
     _print_trainable(model, console)
     _fit(model, recipe, rows, val, out / "checkpoints", resume, title, console)
     model.record = record_of(recipe, manifest, rows)
     model.save_pretrained(out / "model")
-    if untrained:
+    if untrained and any(model.tower(name).modality.is_path for name in model.towers):
         baseline = untrained_recipe(recipe, model)
         twin = build_model(baseline)
         _fit(twin, baseline, rows, val, out / "untrained-checkpoints", resume, "untrained baseline", console)
@@ -139,6 +144,38 @@ def prepare_folder(out: Path, resume: bool) -> None:
     if not resume and (checkpoints(out / "checkpoints") or (out / "model").exists()):
         raise ModelError(f"{out}: holds a run already; pass --resume to go on with it, or another --out")
     out.mkdir(parents=True, exist_ok=True)
+
+
+HARMLESS = {"workers", "log_every", "keep_checkpoints", "tensorboard"}
+"""Keys of `training` that change no weight, so that a resumed run may have others."""
+
+
+def check_same_recipe(recipe: Recipe, path: Path) -> None:
+    """Refuse to go on with a run that another recipe began: its weights would be of neither.
+
+    Raises:
+        ModelError: names the first key that differs.
+    """
+    if not path.is_file():
+        return
+    before = yaml.safe_load(path.read_text())
+    now = recipe.model_dump(mode="json")
+    for tree in (before, now):
+        tree["training"] = {k: v for k, v in tree["training"].items() if k not in HARMLESS}
+    key = next(iter(_differing(before, now)), "")
+    if key:
+        raise ModelError(
+            f"{path}: the run was begun with another {key}; resume it with the recipe that began it, or give "
+            "another --out"
+        )
+
+
+def _differing(a: Any, b: Any, key: str = "") -> Iterator[str]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        for name in sorted({*a, *b}):
+            yield from _differing(a.get(name), b.get(name), f"{key}.{name}" if key else name)
+    elif a != b:
+        yield key
 
 
 def record_of(recipe: Recipe, manifest: Manifest, rows: Manifest) -> dict[str, Any]:

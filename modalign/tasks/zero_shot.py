@@ -74,9 +74,7 @@ class ZeroShotClassifier:
         kind = model.tower(modality).modality
         self.model, self.modality, self.text = model, modality, text
         self.labels = list(labels)
-        self.prompts = prompts_for(labels, templates or (), descriptions, kind.descriptions)
-        if not templates and not descriptions and not kind.descriptions:
-            self.prompts = prompts_for(labels, kind.templates)
+        self.prompts = prompts_for(labels, templates or (), descriptions, kind.descriptions, kind.templates)
         self.class_embeddings = class_embeddings(model, text, self.prompts)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:

@@ -165,3 +165,30 @@ def test_bad_descriptions(tmp_path, text, message):
     (tmp_path / "d.yaml").write_text(text)
     with pytest.raises(ManifestError, match=message):
         read_descriptions(tmp_path / "d.yaml")
+
+
+def test_a_cluster_across_splits_is_refused(manifest_file):
+    path = spoil(manifest_file, lambda t: t.assign(group="", cluster="one"))
+    with pytest.raises(ManifestError, match="cluster 'one' is in both train and val"):
+        read_manifest(path, TOWERS)
+
+
+def test_rows_of_files_without_a_header_count_from_one(tmp_path):
+    (tmp_path / "m.jsonl").write_text('{"id": "a", "text": "x", "split": "dev"}\n')
+    with pytest.raises(ManifestError, match="row 1: split 'dev'"):
+        read_manifest(tmp_path / "m.jsonl", TOWERS)
+
+
+@pytest.mark.parametrize("empty", [None, [], float("nan"), pd.NA])
+def test_empty_cells_of_any_kind_are_missing(tmp_path, empty):
+    table = pd.DataFrame({"id": ["a", "b"], "label": ["low", "high"], "text": [["x", "y"], empty]})
+    assert "text" not in parse_table(table, TOWERS).rows[1].sources
+    if empty is not pd.NA and not isinstance(empty, float):
+        table.to_parquet(tmp_path / "m.parquet")
+        assert "text" not in read_manifest(tmp_path / "m.parquet", TOWERS).rows[1].sources
+
+
+def test_an_empty_caption_among_several_is_refused():
+    table = pd.DataFrame({"id": ["a"], "text": [["x", None]]})
+    with pytest.raises(ManifestError, match="a text or a list of texts"):
+        parse_table(table, TOWERS)

@@ -73,3 +73,11 @@ def test_macro_auroc_is_the_mean_of_pairwise_ranks_and_names_what_it_leaves_out(
     assert value == pytest.approx(np.mean(pairs))
     assert left_out == [2]
     assert math.isnan(macro_auroc(np.zeros((4, 1)), np.zeros((4, 1)))[0])
+
+
+def test_recall_counts_equal_queries_as_relevant_too():
+    x = torch.eye(3)[[0, 0, 1]]
+    y = torch.eye(3)[[0, 0, 1]]
+    assert recall_at_k(x, y, (1,))[1] == pytest.approx(2 / 3)
+    assert recall_at_k(x, y, (1,), ["a", "b", "c"], queries=["q", "q", "r"])[1] == 1.0
+    assert recall_at_k(x, y, (1,), ["a", "a", "c"], queries=["p", "q", "r"])[1] == 1.0

@@ -10,6 +10,7 @@ from transformers import TrainerCallback
 from modalign import ManifestError, ModelError, build_model
 from modalign.align import checkpoint
 from modalign.align.data import AlignmentDataset, Collator
+from modalign.align.embed import evaluate_pairs
 from modalign.align.losses import infonce
 from modalign.align.trainer import AlignmentTrainer
 from tests.conftest import make_recipe
@@ -239,7 +240,10 @@ def test_epochs_differ_in_order_captions_and_augmentation(text_checkpoint, manif
     assert torch.equal(rows[1, 0].inputs["tone"]["values"], rows[1, 0].inputs["tone"]["values"])
     labelled = next(i for i, row in enumerate(manifest.split("train").rows) if "text" not in row.sources)
     captions = {rows[epoch, labelled].contents["text"] for epoch in range(12)}
-    assert len(captions) == 1  # text has one template by default
+    assert captions == {
+        f"a {rows.manifest.rows[labelled].labels[0]} tone",
+        f"the sound is {rows.manifest.rows[labelled].labels[0]}",
+    }
     rows.templates["text"] = ("a {label} tone", "the sound is {label}")
     assert len({rows[epoch, labelled].contents["text"] for epoch in range(12)}) == 2
 
@@ -290,3 +294,40 @@ def test_tensorboard_gets_the_figures(text_checkpoint, manifest, tmp_path, monke
     events = next(tmp_path.rglob("events.out.tfevents.*"))
     accumulator = EventAccumulator(str(events.parent)).Reload()
     assert {"train/loss", "eval/R@1"} <= set(accumulator.Tags()["scalars"])
+
+
+def test_the_order_of_a_pairs_towers_changes_no_figure(text_checkpoint, manifest):
+    model = build_model(make_recipe(text_checkpoint)).eval()
+    dataset = AlignmentDataset(manifest, {n: model.tower(n) for n in model.towers})
+    figures = [
+        evaluate_pairs(model, dataset, make_recipe(text_checkpoint, pairs=[order]).pairs, infonce, {})
+        for order in (["text", "tone"], ["tone", "text"])
+    ]
+    assert figures[0] == pytest.approx(figures[1])
+    assert figures[0]["text_to_tone_R@10"] > 0.3  # a caption that many recordings share finds any of them
+
+
+def test_a_label_without_caption_takes_the_recordings_templates(text_checkpoint, manifest):
+    model = build_model(make_recipe(text_checkpoint))
+    towers = {n: model.tower(n) for n in model.towers}
+    i = next(i for i, row in enumerate(manifest.rows) if "text" not in row.sources and row.labels == ("low",))
+    assert AlignmentDataset(manifest, towers).options_of(i, "text") == (("a low tone",), ("the sound is low",))
+    for tower, said in (("tone", "hear {label}"), ("text", "read {label}")):
+        dataset = AlignmentDataset(manifest, towers, templates={tower: [said]})
+        assert dataset.options_of(i, "text") == ((said.replace("{label}", "low"),),)
+
+
+def test_two_modalities_may_read_one_file(text_checkpoint, manifest):
+    model = build_model(make_recipe(text_checkpoint))
+    dataset = AlignmentDataset(manifest, {"tone": model.tower("tone"), "other": model.tower("tone")})
+    row = manifest.rows[0]
+    row.sources["other"], row.fields["other"] = row.sources["tone"], row.fields["tone"]
+    assert dataset.options_of(0, "tone") == dataset.options_of(0, "other")  # one modality: read once
+    dataset.modalities["other"] = type("Other", (type(model.tower("tone").modality),), {"name": "other"})()
+    assert dataset.options_of(0, "tone") != dataset.options_of(0, "other")
+
+
+def test_a_val_split_that_cannot_choose_is_refused_before_training(text_checkpoint, manifest, tmp_path):
+    recipe, val = make_recipe(text_checkpoint), manifest.split("val").take([0])
+    with pytest.raises(ManifestError, match="split 'val' has no two rows of any pair"):
+        AlignmentTrainer(build_model(recipe), recipe, manifest.split("train"), val, tmp_path)

@@ -25,7 +25,11 @@ def test_a_modality_added_by_one_file(tmp_path):
 @pytest.mark.parametrize(
     ("method", "wrong", "message"),
     [
-        ("forward", lambda self, values, mask: _pooled(self, values, values[:, 0].mean(1, keepdim=True)), "exact padding"),
+        (
+            "forward",
+            lambda self, values, mask: _pooled(self, values, values[:, 0].mean(1, keepdim=True)),
+            "exact padding",
+        ),
         ("forward", lambda self, values, mask: _pooled(self, values, torch.rand(len(values), 1)), "random"),
         ("forward", lambda self, values, mask: _pooled(self, values, torch.ones(len(values), 1)), "no gradient|grad"),
         ("lora_targets", lambda self: ["absent"], "no module"),

@@ -1,9 +1,10 @@
 """The floors: what they learn from, and that they learn."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from modalign import build_model
-from modalign.align.manifest import Row
 from modalign.tasks.evaluate import dataset_of
 from modalign.tasks.floor import indicator, linear_floor, one_against_rest, rocket_floor
 from tests.conftest import make_recipe
@@ -38,7 +39,7 @@ def test_several_labels_a_row_are_fitted_one_against_the_rest(text_checkpoint, m
     train, test = datasets(text_checkpoint, manifest)
     for dataset in (train, test):
         dataset.manifest.rows[:] = [
-            Row(r.id, r.split, r.group, r.cluster, (*r.labels, "slow") if r.labels[0] != "high" else r.labels, r.sources, r.fields)
+            replace(r, labels=(*r.labels, "slow") if r.labels[0] != "high" else r.labels)
             for r in dataset.manifest.rows
         ]  # fmt: skip
     labels = ["high", "low", "middle", "slow", "absent"]

@@ -176,3 +176,52 @@ def test_a_description_of_no_label_is_refused(text_checkpoint, manifest, tmp_pat
     with pytest.raises(ManifestError, match="'hihg', a label that no row has; did you mean 'high'"):
         train(make_recipe(text_checkpoint), manifest, tmp_path / "run")
     assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_label_without_description_takes_the_modalitys_templates(text_checkpoint):
+    model = build_model(make_recipe(text_checkpoint)).eval()
+    prompts = ZeroShotClassifier(model, "tone", ["low", "high"], None, {"low": ["deep"]}).prompts
+    assert prompts == {"low": ["deep"], "high": ["a high tone", "the sound is high"]}
+
+
+def test_classes_may_be_called_as_columns_are(tmp_path):
+    rows = [row("id", identifier="1"), row("b", identifier="2")]
+    scores = np.array([[0.9, 0.1], [0.6, 0.4]])
+    result = score_result("m", scores, rows, ["id", "b"])
+    Evaluation("t", "p", "accuracy", ["id", "b"], rows, [result]).save(tmp_path)
+    columns = list(pd.read_parquet(tmp_path / "predictions.parquet").columns)
+    assert columns == ["id", "group", "cluster", "label", "id (score)", "b"]
+
+
+def test_labels_that_auroc_leaves_out_are_named_and_no_nan_is_written(trained, manifest, tmp_path):
+    from dataclasses import replace
+
+    manifest.rows = [
+        replace(r, labels=("low", r.labels[0]) if r.labels[0] != "low" else ("low",)) for r in manifest.rows
+    ]
+    evaluation = evaluate_zero_shot(trained, manifest, "tone")
+    assert any("Left out of macro AUROC" in note and "low" in note for note in evaluation.notes)
+    manifest.rows = [replace(r, labels=("low", "high")) for r in manifest.rows]
+    evaluate_zero_shot(trained, manifest, "tone").save(tmp_path / "same")
+    assert "NaN" not in (tmp_path / "same" / "metrics.json").read_text()
+
+
+def test_another_recipe_does_not_resume_a_run(text_checkpoint, manifest, tmp_path):
+    train(make_recipe(text_checkpoint), manifest, tmp_path / "run", untrained=False)
+    settings = {"epochs": 2, "batch_size": 8, "learning_rate": 0.01, "log_every": 1}
+    other = make_recipe(text_checkpoint, training={**settings, "learning_rate": 0.5})
+    with pytest.raises(ModelError, match=r"begun with another training\.learning_rate"):
+        train(other, manifest, tmp_path / "run", untrained=False, resume=True)
+    same = make_recipe(text_checkpoint, training={**settings, "log_every": 2})
+    train(same, manifest, tmp_path / "run", untrained=False, resume=True)
+
+
+def test_texts_alone_need_no_untrained_twin(text_checkpoint, manifest, tmp_path):
+    text = {"modality": "text", "options": {"checkpoint": str(text_checkpoint)}, "tune": "frozen"}
+    manifest = manifest.take([i for i, r in enumerate(manifest.rows) if "text" in r.sources])
+    for r in manifest.rows:
+        r.sources["body"], r.fields["body"] = r.sources["text"], {}
+    recipe = make_recipe(text_checkpoint, towers={"text": text, "body": text}, pairs=[["text", "body"]])
+    train(recipe, manifest, tmp_path / "run")
+    assert (tmp_path / "run" / "model").is_dir()
+    assert not (tmp_path / "run" / "untrained").exists()

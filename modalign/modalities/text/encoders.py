@@ -143,7 +143,9 @@ def _sentence_transformers_settings(source: str, revision: str | None) -> tuple[
     if stated:
         chosen = [key for key, on in stated.items() if key.startswith("pooling_mode_") and on is True]
         if len(chosen) != 1 or chosen[0] not in POOLING_KEYS:
-            raise RecipeError(f"{source}/1_Pooling asks for {chosen}, which is not supported; set pooling in the recipe")
+            raise RecipeError(
+                f"{source}/1_Pooling asks for {chosen}, which is not supported; set pooling in the recipe"
+            )
         pooling = POOLING_KEYS[chosen[0]]
     length = _side_file(source, "sentence_bert_config.json", revision).get("max_seq_length")
     return pooling, int(length) if length else None
@@ -163,5 +165,3 @@ def _side_file(source: str, name: str, revision: str | None) -> dict[str, Any]:
         return {}
     loaded: dict[str, Any] = json.loads(path.read_text())
     return loaded
-
-

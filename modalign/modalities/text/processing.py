@@ -49,7 +49,9 @@ class TextProcessing(Processing):
 
     def __call__(self, signal: Signal) -> dict[str, Tensor]:
         """Signal with `meta["text"]` -> `input_ids` (L,), int64."""
-        ids = _tokenizer(self.tokenizer)(self.prefix + signal.meta["text"], truncation=False, verbose=False)["input_ids"]
+        ids = _tokenizer(self.tokenizer)(self.prefix + signal.meta["text"], truncation=False, verbose=False)[
+            "input_ids"
+        ]
         self._seen += 1
         if len(ids) > self.max_length:
             self._cut += 1

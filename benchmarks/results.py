@@ -1,0 +1,209 @@
+"""Trains and evaluates on the real sets that are present, and writes `docs/results.json` and `docs/results.md`.
+
+    python -m benchmarks.results [--root DIR] [--only NAME ...] [--json]
+
+`--root` (default: `$MODALIGN_DATA`) holds the data sets' folders. Each set is prepared, trained and evaluated fold by
+fold; scores of all folds are put together out of fold before any figure is computed. What is there already for other
+sets is kept.
+
+JSON: a list of rows with the keys `dataset`, `task`, `protocol`, `metric`, `value`, `ci` (95 %), `floor` (the best
+linear model's), `floors` (each by name), `untrained`, `chance`, `n_rows`, `n_groups`, `seconds`, `command`,
+`predictions`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+DOCS = Path(__file__).parents[1] / "docs"
+MODEL = "modalign"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One training: options for `modalign data prepare`, and which of the manifest's folds is the test."""
+
+    options: Mapping[str, str] = field(default_factory=dict)
+    test_fold: int | None = None
+    folds: int = 0
+
+
+@dataclass(frozen=True)
+class Study:
+    """A row of the table."""
+
+    name: str
+    dataset: str
+    folder: str
+    task: str
+    protocol: str
+    recipe: str
+    tower: str
+    folds: Sequence[Fold]
+    settings: Sequence[str] = ()
+    rocket: bool = False
+
+
+STUDIES = (
+    Study(
+        "esc10", "esc50", "audio_esc10", "10 environmental sounds", "seen classes, 5 official folds", "audio", "audio",
+        [Fold({"part": "esc10", "fold": str(k)}) for k in range(1, 6)],
+    ),
+    Study(
+        "fsdd-official", "fsdd", "audio_fsdd600", "10 spoken digits",
+        "seen classes, official takes, not subject-independent", "audio", "audio", [Fold({"rule": "official"})],
+    ),
+    Study(
+        "fsdd-speaker", "fsdd", "audio_fsdd600", "10 spoken digits", "seen classes, unseen people", "audio", "audio",
+        [Fold({"rule": "speaker"})],
+    ),
+    Study(
+        "ptb-xl-500", "ptb-xl", "ecg_ptbxl500", "5 superclasses, several a record",
+        "seen classes, unseen people, 10 folds by patient", "ecg", "ecg",
+        [Fold({"task": "super"}, test_fold=k, folds=10) for k in range(1, 11)], rocket=True,
+    ),
+)  # fmt: skip
+
+
+def split_by_fold(manifest: Any, test_fold: int, folds: int) -> None:
+    """Make the manifest's column `fold` its split: one fold test, the one before it val, the others train."""
+    from dataclasses import replace
+
+    val = (test_fold - 2) % folds + 1
+    numbers = manifest.table["fold"].astype(int).tolist()
+    names = {test_fold: "test", val: "val"}
+    manifest.rows[:] = [replace(row, split=names.get(n, "train")) for row, n in zip(manifest.rows, numbers)]
+
+
+def run_fold(study: Study, fold: Fold, root: Path, work: Path) -> tuple[Any, dict[str, np.ndarray[Any, Any]]]:
+    """Prepare, train and evaluate one fold: the evaluation, and each method's scores."""
+    from modalign.align.config import load_recipe
+    from modalign.align.model import AlignmentModel
+    from modalign.datasets.registry import prepare
+    from modalign.tasks.evaluate import dataset_of, evaluate_zero_shot, labelled
+    from modalign.tasks.floor import rocket_floor
+    from modalign.tasks.training import open_manifest, train
+
+    path = prepare(study.dataset, root / study.folder, work / "manifest.csv", fold.options)
+    recipe = load_recipe(study.recipe, list(study.settings))
+    manifest = open_manifest(recipe, path)
+    if fold.test_fold is not None:
+        split_by_fold(manifest, fold.test_fold, fold.folds)
+    model = train(recipe, manifest, work / "run", title=f"{study.name} {fold.test_fold or dict(fold.options)}")
+    untrained = AlignmentModel.from_pretrained(work / "run" / "untrained")
+    evaluation = evaluate_zero_shot(model, manifest, study.tower, untrained=untrained)
+    scores = {r.name: r.scores for r in evaluation.results if r.scores is not None}
+    if study.rocket:
+        test = dataset_of(model, labelled(manifest, "test", study.tower))
+        known = dataset_of(model, labelled(manifest, "train", study.tower))
+        scores["MiniRocket and ridge"] = rocket_floor(known, test, study.tower, evaluation.labels)
+    return evaluation, scores
+
+
+def run_study(study: Study, root: Path) -> dict[str, Any]:
+    """All folds of a study, put together out of fold."""
+    from modalign.tasks.evaluation import Evaluation, chance, score_result
+
+    started = time.perf_counter()
+    rows: list[Any] = []
+    parts: dict[str, list[np.ndarray[Any, Any]]] = {}
+    labels: list[str] = []
+    metric = ""
+    for fold in study.folds:
+        with tempfile.TemporaryDirectory() as work:
+            evaluation, scores = run_fold(study, fold, root, Path(work))
+        labels = labels or sorted(evaluation.labels)
+        order = [evaluation.labels.index(label) if label in evaluation.labels else -1 for label in labels]
+        for name, s in scores.items():
+            known = np.concatenate([s, np.full((len(s), 1), s.min() if s.size else 0.0)], axis=1)
+            parts.setdefault(name, []).append(known[:, order])
+        rows += evaluation.rows
+        metric = "macro AUROC" if "macro AUROC" in (metric, evaluation.metric) else evaluation.metric
+    results = {name: score_result(name, np.concatenate(s), rows, labels) for name, s in parts.items()}
+    whole = Evaluation(study.name, study.protocol, metric, labels, rows, [results[MODEL]])
+    predictions = DOCS / "predictions" / f"{study.name}.parquet"
+    predictions.parent.mkdir(parents=True, exist_ok=True)
+    whole.predictions().to_parquet(predictions, index=False)
+    floors = {n: r.value for n, r in results.items() if n not in (MODEL, "untrained")}
+    main = results[MODEL]
+    return {
+        "dataset": study.name,
+        "task": study.task,
+        "protocol": study.protocol,
+        "metric": metric,
+        "value": main.value,
+        "ci": list(main.interval or ()),
+        "floor": max(floors.values(), default=None),
+        "floors": floors,
+        "untrained": results["untrained"].value,
+        "chance": chance(rows, labels).value,
+        "n_rows": len(rows),
+        "n_groups": len({row.group for row in rows if row.group}),
+        "seconds": round(time.perf_counter() - started),
+        "command": f"python -m benchmarks.results --only {study.name}",
+        "predictions": str(predictions.relative_to(DOCS.parent)),
+    }
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Markdown."""
+    yield "# Results"
+    yield ""
+    yield "Written by `python -m benchmarks.results`; every figure is computed from the predictions beside it."
+    yield "Small CPU encoders, trained from scratch on each set's own training part beside a frozen all-MiniLM-L6-v2."
+    yield "Captions are made from labels wherever a set has none of its own, so these are *label-derived*."
+    yield ""
+    heads = ("data", "task", "protocol", "metric", "modalign", "95 % interval", "best linear floor", "untrained")
+    yield f"| {' | '.join((*heads, 'chance', 'rows', 'groups'))} |"
+    yield "|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|"
+    for r in rows:
+        low, high = r["ci"]
+        floor = max(r["floors"], key=r["floors"].get, default="") if r["floors"] else ""
+        yield (
+            f"| {r['dataset']} | {r['task']} | {r['protocol']} | {r['metric']} | **{r['value']:.3f}** | "
+            f"{low:.3f}–{high:.3f} | {r['floor']:.3f} ({floor}) | {r['untrained']:.3f} | {r['chance']:.3f} | "
+            f"{r['n_rows']} | {r['n_groups'] or '–'} |"
+        )
+    yield ""
+    for r in rows:
+        beaten = "beats" if r["value"] > r["floor"] else "does not beat"
+        yield f"- **{r['dataset']}** {beaten} its floor. `{r['command']}` ({r['seconds']} s); `{r['predictions']}`"
+    notes = DOCS / "results_notes.md"
+    if notes.is_file():
+        yield ""
+        yield notes.read_text().strip()
+
+
+def main() -> None:
+    """Run the studies asked for, and write the two files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, default=os.environ.get("MODALIGN_DATA"))
+    parser.add_argument("--only", nargs="*", choices=[s.name for s in STUDIES])
+    parser.add_argument("--json", action="store_true", help="print the rows too")
+    arguments = parser.parse_args()
+    if arguments.root is None:
+        parser.error("give --root, or set MODALIGN_DATA")
+    target = DOCS / "results.json"
+    done = {r["dataset"]: r for r in (json.loads(target.read_text()) if target.is_file() else [])}
+    for study in STUDIES:
+        if not arguments.only or study.name in arguments.only:
+            done[study.name] = run_study(study, Path(arguments.root))
+            rows = [done[s.name] for s in STUDIES if s.name in done]
+            target.write_text(json.dumps(rows, indent=1) + "\n")
+            (DOCS / "results.md").write_text("\n".join(table(rows)) + "\n")
+    if arguments.json:
+        print(target.read_text())
+
+
+if __name__ == "__main__":
+    main()

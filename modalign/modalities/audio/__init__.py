@@ -1,0 +1,84 @@
+"""Audio: recordings of sound, in one channel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from modalign.modalities.audio.augment import AUGMENTATIONS
+from modalign.modalities.audio.encoders import ENCODERS
+from modalign.modalities.audio.fields import AudioFields
+from modalign.modalities.audio.processing import AudioProcessing
+from modalign.modalities.audio.reader import read_audio
+from modalign.modalities.audio.summary import log_band_summary
+from modalign.modalities.base import Modality, Signal
+from modalign.modalities.registry import register_modality
+
+
+@cache
+def _descriptions() -> dict[str, tuple[str, ...]]:
+    text = Path(__file__).with_name("descriptions.yaml").read_text(encoding="utf-8")
+    return {label: tuple(sentences) for label, sentences in yaml.safe_load(text).items()}
+
+
+class Descriptions(Mapping[str, Sequence[str]]):
+    """`descriptions.yaml`, read when it is first asked for."""
+
+    def __getitem__(self, label: str) -> Sequence[str]:
+        """The sentences of a label, whatever its case; underscores are spaces."""
+        return _descriptions()[label.strip().lower().replace("_", " ")]
+
+    def __iter__(self) -> Iterator[str]:
+        """The labels."""
+        return iter(_descriptions())
+
+    def __len__(self) -> int:
+        """How many labels there are."""
+        return len(_descriptions())
+
+
+@register_modality("audio")
+class Audio(Modality):
+    """Sound.
+
+    A Signal's data is (1, T): samples, nominally from -1 to 1, of one channel (`mono`: the mean of the recording's, or
+    the one that `audio.channel` names).
+
+    Example:
+        >>> Audio().load(np.zeros((2, 8000), np.float32), rate=8000).data.shape
+        torch.Size([1, 8000])
+    """
+
+    processing = AudioProcessing
+    encoders = ENCODERS
+    default_encoder = "cnn"
+    fields = AudioFields
+    augmentations = AUGMENTATIONS
+    templates = (
+        "This is a sound of {label}.",
+        "the sound of {label}",
+        "a recording of {label}",
+        "you can hear {label}",
+        "an audio clip of {label}",
+        "{label} is heard nearby",
+        "{label}",
+    )
+    descriptions = Descriptions()
+
+    def read(self, source: Any, **fields: Any) -> Signal:
+        """Read a path (.wav, .flac, .ogg, .mp3), or an array or tensor (T,), (T, C) or (C, T) with `rate`.
+
+        Raises:
+            ReadError: anything that is missing, damaged or implausible; names the source and the mend.
+        """
+        source = Path(source) if isinstance(source, str) else source
+        return read_audio(source, AudioFields(**self.parse_fields(fields)))
+
+    def summary_features(self, signal: Signal) -> np.ndarray[Any, Any]:
+        """Mean, standard deviation and 90 % quantile of 40 log-mel bands: (120,), float64."""
+        return log_band_summary(signal)

@@ -1,0 +1,84 @@
+"""ECG: 1 to 12 leads and more, 10 s recordings and longer ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from modalign.modalities.base import Modality, Signal
+from modalign.modalities.ecg.augment import AUGMENTATIONS
+from modalign.modalities.ecg.encoders import ENCODERS
+from modalign.modalities.ecg.fields import EcgFields
+from modalign.modalities.ecg.processing import EcgProcessing
+from modalign.modalities.ecg.reader import read_ecg
+from modalign.modalities.ecg.summary import features
+from modalign.modalities.registry import register_modality
+
+
+@cache
+def _descriptions() -> dict[str, tuple[str, ...]]:
+    text = Path(__file__).with_name("descriptions.yaml").read_text(encoding="utf-8")
+    return {label.lower(): tuple(sentences) for label, sentences in yaml.safe_load(text).items()}
+
+
+class Descriptions(Mapping[str, Sequence[str]]):
+    """`descriptions.yaml`, read when it is first asked for."""
+
+    def __getitem__(self, label: str) -> Sequence[str]:
+        """The sentences of a label, whatever its case."""
+        return _descriptions()[label.strip().lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        """The labels."""
+        return iter(_descriptions())
+
+    def __len__(self) -> int:
+        """How many labels there are."""
+        return len(_descriptions())
+
+
+@register_modality("ecg")
+class Ecg(Modality):
+    """Electrocardiograms.
+
+    A Signal's data is (C, T) in mV; channels are leads, I, II, III, aVR, aVL, aVF, V1-V6 as far as they are there,
+    then others (MLII, V7, X ...).
+
+    Example:
+        >>> Ecg().load(np.zeros((5000, 2)), leads="v5, ii", rate=500, unit="mV").channels
+        ('II', 'V5')
+    """
+
+    processing = EcgProcessing
+    encoders = ENCODERS
+    default_encoder = "cnn"
+    fields = EcgFields
+    augmentations = AUGMENTATIONS
+    templates = (
+        "an ECG with {label}",
+        "an ECG showing {label}",
+        "the electrocardiogram shows {label}",
+        "electrocardiogram of a patient with {label}",
+        "12-lead ECG: {label}",
+        "the cardiologist reports {label}",
+        "{label}",
+    )
+    descriptions = Descriptions()
+
+    def read(self, source: Any, **fields: Any) -> Signal:
+        """Read WFDB (.hea, .dat, .mat), DICOM, .csv, .tsv, .parquet, .npy, an array or tensor, or a DataFrame.
+
+        Raises:
+            ReadError: anything that is missing, ambiguous or implausible; names the source and the mend.
+        """
+        source = Path(source) if isinstance(source, str) else source
+        return read_ecg(source, EcgFields(**self.parse_fields(fields)))
+
+    def summary_features(self, signal: Signal) -> np.ndarray[Any, Any]:
+        """Heart rate, its variation, and each lead's statistics and mean beat: see `summary.features`."""
+        return features(signal)

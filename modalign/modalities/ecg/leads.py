@@ -1,0 +1,74 @@
+"""Leads by name: what a name means, the standard order, and the limb leads that follow from two others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from torch import Tensor
+
+STANDARD = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+MERL = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")
+"""MIMIC-IV-ECG's order, in which MERL was trained: aVF stands before aVL."""
+ORDERS = {"standard": STANDARD, "merl": MERL}
+LIMB = STANDARD[:6]
+
+_BY_NAME = {name.lower(): name for name in STANDARD} | {"di": "I", "dii": "II", "diii": "III"}
+# Leads that are no standard lead and must not be taken for one: monitoring (MLII), posterior, right-sided, Frank, EASI.
+_OTHER = re.compile(r"(ml(i{1,3}|v[1-6r]|5)|mv?[1-6]|cm[1-6]|cc5|v[7-9]|v[1-9]r|v[xyz]|[xyz]|es|as|ai|d[34]|-avr)")
+_NO_NAME = re.compile(r"(|\d+|unnamed.*|(ecg|ekg|ch|chn|chan|channel|col|column|lead|signal|sig|var|x)[ _.-]*\d*)")
+_AROUND = re.compile(r"^(?:mdc_ecg_lead_|(?:ecg |ekg )?lead[ _:]+)|\s*\(einthoven\)$|\s*\(goldberger\)$")
+
+
+def lead_name(name: str) -> str | None:
+    """The lead that a name means, spelt the standard way; None where the name says no lead.
+
+    Example:
+        >>> [lead_name(n) for n in ("i", "AVR", "Lead I (Einthoven)", "MLII", "v4r", "-aVR", "ch 1", "ECG")]
+        ['I', 'aVR', 'I', 'MLII', 'V4R', '-AVR', None, None]
+    """
+    plain = " ".join(name.strip().lower().split())
+    if _NO_NAME.fullmatch(plain) and plain != "x":
+        return None
+    plain = _AROUND.sub("", plain).strip()
+    if plain in _BY_NAME:
+        return _BY_NAME[plain]
+    return plain.upper() if _OTHER.fullmatch(plain) else None
+
+
+def nameless(name: str) -> bool:
+    """Whether a name says nothing at all ("ch 1", "3", "ECG"), so that a place in the file is all that is known."""
+    return bool(_NO_NAME.fullmatch(" ".join(name.strip().lower().split()))) and name.strip().lower() != "x"
+
+
+def in_order(names: Sequence[str]) -> list[int]:
+    """Positions that bring leads into the standard order; others follow as they stood.
+
+    Example:
+        >>> in_order(["V1", "MLII", "II", "I"])
+        [3, 2, 0, 1]
+    """
+    place = {name: i for i, name in enumerate(STANDARD)}
+    return sorted(range(len(names)), key=lambda i: (place.get(names[i], len(place)), i))
+
+
+def derive_limb(data: Tensor, channels: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
+    """Add the limb leads that follow from two of I, II, III: (C, T) -> (C', T), in standard order.
+
+    Einthoven: I + III = II. Goldberger: aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2. Leads that are there
+    stay as they are; with fewer than two of I, II, III nothing can be derived.
+    """
+    import torch
+
+    rows = {name: data[i] for i, name in enumerate(channels)}
+    if sum(name in rows for name in ("I", "II", "III")) < 2:
+        return data, tuple(channels)
+    one = rows["I"] if "I" in rows else rows["II"] - rows["III"]
+    two = rows["II"] if "II" in rows else one + rows["III"]
+    derived = {
+        "I": one, "II": two, "III": two - one, "aVR": -(one + two) / 2, "aVL": one - two / 2, "aVF": two - one / 2,
+    }  # fmt: skip
+    rows = {**derived, **rows}
+    names = list(rows)
+    names = [names[i] for i in in_order(names)]
+    return torch.stack([rows[name] for name in names]), tuple(names)
