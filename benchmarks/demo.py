@@ -2,8 +2,8 @@
 
     python -m benchmarks.demo [--seeds 3] [--out DIR] [--json]
 
-JSON keys: `modalign`, `unseen_wording`, `unseen_wording_single`, `untrained`, `linear`, `chance` (mean accuracy over the
-seeds on the three test people), `per_seed` (each seed's `metrics.json`), `seconds` (wall seconds of each whole run).
+JSON keys: `modalign`, `unseen_wording`, `unseen_wording_single`, `untrained`, `linear`, `chance` (mean accuracy over
+the seeds on the three test people), `per_seed` (each seed's `metrics.json`), `seconds` (wall seconds of each run).
 """
 
 from __future__ import annotations

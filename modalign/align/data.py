@@ -128,7 +128,7 @@ class AlignmentDataset(Dataset[Item]):
     def _templates_for(self, row: Row, tower: str) -> Sequence[str]:
         if self.templates[tower]:
             return self.templates[tower]
-        recordings = [name for name in row.sources if self.modalities[name].is_path] if row.labels else []
+        recordings = [name for name, kind in self.modalities.items() if kind.is_path and name in row.sources]
         said = dict.fromkeys(template for name in recordings for template in self.templates[name])
         return tuple(said) or self.modalities[tower].templates
 

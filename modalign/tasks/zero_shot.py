@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from modalign.align.cache import FeatureTable
 from modalign.align.data import AlignmentDataset
 from modalign.align.embed import embed_split
 from modalign.align.metrics import macro_auroc
-from modalign.align.model import AlignmentModel
+from modalign.align.model import POOLED, AlignmentModel
 from modalign.align.trainer import Evaluator
 from modalign.errors import ModelError
 from modalign.tasks.prompts import prompts_for
@@ -22,17 +24,38 @@ from modalign.tasks.prompts import prompts_for
 Array = NDArray[Any]
 
 
-def class_embeddings(model: AlignmentModel, text: str, prompts: Mapping[str, Sequence[str]]) -> Tensor:
+def class_embeddings(
+    model: AlignmentModel, text: str, prompts: Mapping[str, Sequence[str]], table: FeatureTable | None = None
+) -> Tensor:
     """(C, dim) unit rows: the normalised mean of each class's prompt embeddings; every distinct prompt encoded once.
+
+    Args:
+        model: the model.
+        text: the tower that encodes prompts.
+        prompts: label -> prompts.
+        table: features of a frozen text tower, kept by the caller between calls; prompts that it lacks are added.
 
     Raises:
         ModelError: the model has no tower of that name.
     """
     distinct = list(dict.fromkeys(prompt for sentences in prompts.values() for prompt in sentences))
     place = {prompt: i for i, prompt in enumerate(distinct)}
-    embedded = model.embed(text, distinct)
+    embedded = model.embed(text, distinct) if table is None else _embed_kept(model, text, distinct, table)
     means = [embedded[[place[p] for p in sentences]].mean(0) for sentences in prompts.values()]
     return F.normalize(torch.stack(means), dim=-1)
+
+
+@torch.no_grad()
+def _embed_kept(model: AlignmentModel, text: str, prompts: Sequence[str], table: FeatureTable) -> Tensor:
+    part = model.tower(text)
+    was_training = part.training
+    part.eval()
+    new = [prompt for prompt in prompts if prompt not in table]
+    if new:
+        table.add(new, part.encode_whole([part.modality.load(prompt) for prompt in new]).cpu())
+    embedded: Tensor = part({POOLED: table.take(prompts).to(model.device)}).float().cpu()
+    part.train(was_training)
+    return embedded
 
 
 class ZeroShotClassifier:
@@ -110,20 +133,25 @@ def prompt_accuracy(tower: str, text: str, templates: Sequence[str]) -> Evaluato
     """An evaluator for the trainer: the val split classified among the labels that it holds.
 
     Single-label rows give `accuracy`; where any row has several labels it is `macro_auroc`. Without labels, nothing.
+    A frozen text tower encodes the prompts at the first evaluation only.
     """
+    tables: WeakKeyDictionary[AlignmentModel, FeatureTable] = WeakKeyDictionary()
 
     def evaluate(model: AlignmentModel, dataset: AlignmentDataset) -> dict[str, float]:
         manifest = dataset.manifest
         labels = manifest.labels
         if len(labels) < 2 or tower not in model.towers or text not in model.towers:
             return {}
-        classifier = ZeroShotClassifier(model, tower, labels, templates, manifest.descriptions, text)
+        kind, words = model.tower(tower).modality, model.tower(text)
+        prompts = prompts_for(labels, templates, manifest.descriptions, kind.descriptions, kind.templates)
+        table = tables.setdefault(model, FeatureTable(words.width)) if words.frozen else None
+        classes = class_embeddings(model, text, prompts, table)
         embedded = embed_split(model, dataset, tower)
         truth = [manifest.rows[i].labels for i in embedded.rows]
         labelled = [k for k, t in enumerate(truth) if t]
         if not labelled:
             return {}
-        scores = classifier.decision_function(embedded.embeddings[labelled])
+        scores = (embedded.embeddings[labelled] @ classes.T).numpy()
         truth = [truth[k] for k in labelled]
         if any(len(t) > 1 for t in truth):
             matrix = np.array([[label in t for label in labels] for t in truth], dtype=int)

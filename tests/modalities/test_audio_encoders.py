@@ -45,7 +45,7 @@ def wav(kind: str, norm: str) -> dict[str, Any]:
 
 
 SMALL: dict[str, dict[str, Any]] = {
-    "cnn": {"mels": 16, "channels": [4, 8], "width": 12},
+    "cnn": {"mels": 16, "channels": [4, 8, 8], "width": 12},
     "clap": {"hf_config": CLAP},
     "ast": {"hf_config": AST},
     "wav2vec2": wav("wav2vec2", "layer"),

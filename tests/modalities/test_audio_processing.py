@@ -260,6 +260,8 @@ def test_mixing_makes_both_sound_as_loud() -> None:
     assert t > 0.85, "the quieter one gets the larger weight"
     third = mix(x, x.clone(), 22_050, r=0.25)
     torch.testing.assert_close(third, x / math.sqrt(0.25**2 + 0.75**2))
+    louder = mix(x, -x, 22_050, r=0.8)
+    torch.testing.assert_close(louder, 0.6 * x / math.sqrt(0.8**2 + 0.2**2))
     shorter = mix(x[:1000], y, 22_050)
     assert len(shorter) == len(y)
     with pytest.raises(ValueError, match="between 0 and 1"):

@@ -11,11 +11,12 @@ import torch
 
 from modalign import ManifestError, ModelError, RecipeError, ZeroShotClassifier, build_model
 from modalign.align.manifest import Row
-from modalign.tasks.evaluate import evaluate_zero_shot
+from modalign.tasks.evaluate import dataset_of, evaluate_zero_shot, score
 from modalign.tasks.evaluation import Evaluation, Result, chance, protocol_of, score_result, unit_of_resampling
 from modalign.tasks.prompts import prompts_for
 from modalign.tasks.report import render
 from modalign.tasks.training import train
+from modalign.tasks.zero_shot import prompt_accuracy
 from tests.conftest import make_recipe
 
 
@@ -225,3 +226,22 @@ def test_texts_alone_need_no_untrained_twin(text_checkpoint, manifest, tmp_path)
     train(recipe, manifest, tmp_path / "run")
     assert (tmp_path / "run" / "model").is_dir()
     assert not (tmp_path / "run" / "untrained").exists()
+
+
+def test_a_frozen_text_tower_encodes_the_prompts_of_val_once(text_checkpoint, manifest, monkeypatch):
+    model = build_model(make_recipe(text_checkpoint)).eval()
+    dataset, calls = dataset_of(model, manifest), []
+    words = model.tower("text")
+    encode = type(words).encode
+    monkeypatch.setattr(type(words), "encode", lambda self, i: (calls.append(self.name), encode(self, i))[1])
+    evaluate = prompt_accuracy("tone", "text", [])
+    before = evaluate(model, dataset)
+    assert calls.count("text") == 1
+    assert evaluate(model, dataset) == before
+    assert calls.count("text") == 1
+    scores = score(model, dataset, "tone", manifest.labels)
+    truth = [r.labels[0] for r in manifest.rows]
+    assert before["accuracy"] == np.mean([manifest.labels[k] == t for k, t in zip(scores.argmax(1), truth)])
+    with torch.no_grad():  # the projection still moves
+        words.projection.layers.weight.neg_()
+    assert evaluate(model, dataset) != before
