@@ -106,3 +106,12 @@ def test_names_and_options_are_checked():
         get_loss("infonce", {"direction": "up"})(X, Y, SCALE)
     with pytest.raises(ValueError, match="already registered"):
         register_loss("infonce")(infonce)
+
+
+def test_rows_are_positives_where_any_column_agrees():
+    x = torch.nn.functional.normalize(torch.randn(4, 3, generator=torch.Generator().manual_seed(1)), dim=1)
+    y, scale = x.roll(1, 1), torch.tensor(2.0)
+    first = infonce(x, y, scale, torch.tensor([[0, 0], [0, 1], [1, 2], [2, 3]]))
+    second = infonce(x, y, scale, torch.tensor([[0, 0], [1, 0], [2, 1], [3, 2]]))
+    assert torch.equal(first, second)
+    assert not torch.isclose(first, infonce(x, y, scale))

@@ -216,3 +216,15 @@ def test_embedding_does_not_depend_on_the_batch(model):
     for i, text in enumerate(TEXTS):
         torch.testing.assert_close(model.embed("text", [text])[0], together[i], atol=1e-5, rtol=1e-4)
     assert model.embed("text", []).shape == (0, 16)
+
+
+def test_batch_norm_of_a_lora_tower_keeps_its_statistics(text_checkpoint):
+    towers = {
+        "text": {"options": {"checkpoint": str(text_checkpoint)}},
+        "tone": {"tune": "lora"},
+    }
+    tower = build_model(make_recipe(text_checkpoint, towers=towers)).tower("tone")
+    tower.encoder.norm = torch.nn.BatchNorm1d(3)
+    tower.train()
+    assert tower.encoder.training
+    assert not tower.encoder.norm.training

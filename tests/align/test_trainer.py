@@ -331,3 +331,14 @@ def test_a_val_split_that_cannot_choose_is_refused_before_training(text_checkpoi
     recipe, val = make_recipe(text_checkpoint), manifest.split("val").take([0])
     with pytest.raises(ManifestError, match="split 'val' has no two rows of any pair"):
         AlignmentTrainer(build_model(recipe), recipe, manifest.split("train"), val, tmp_path)
+
+
+def test_a_pairs_weight_multiplies_its_loss(text_checkpoint, manifest, tmp_path):
+    losses = []
+    for weight in (1, 3):
+        recipe = make_recipe(text_checkpoint, pairs=[["text", "tone", weight]])
+        trainer = trainer_for(recipe, manifest, tmp_path / str(weight))
+        trainer.model.eval()
+        losses.append(trainer.compute_loss(trainer.model, next(iter(trainer.get_train_dataloader()))).item())
+        losses.append(evaluate_pairs(trainer.model, trainer.val_rows, recipe.pairs, infonce, {})["loss"])
+    assert losses[2:] == pytest.approx([3 * losses[0], 3 * losses[1]])
