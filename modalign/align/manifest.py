@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -54,6 +55,8 @@ class Manifest:
         descriptions: label -> sentences, from the sidecar or `--descriptions`.
         official_split: the split is the data set's own, and groups cross it.
         table: the table as read, for what else it says (age, sex, device).
+        vocabulary: the labels of the whole manifest, sorted; kept when rows are taken from it.
+        sha256: of the file, or empty.
     """
 
     path: str
@@ -61,6 +64,8 @@ class Manifest:
     descriptions: dict[str, list[str]] = field(default_factory=dict)
     official_split: bool = False
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    vocabulary: list[str] = field(default_factory=list)
+    sha256: str = ""
 
     def split(self, name: str) -> Manifest:
         """The rows of one split ("all" keeps them all).
@@ -84,6 +89,8 @@ class Manifest:
             self.descriptions,
             self.official_split,
             self.table.iloc[list(indices)].reset_index(drop=True) if len(self.table) else self.table,
+            self.vocabulary,
+            self.sha256,
         )
 
     @property
@@ -122,6 +129,7 @@ def read_manifest(
     manifest = parse_table(table, towers, str(path), root, sidecar.defaults, allow_outside)
     manifest.descriptions = {**sidecar.descriptions, **{k: list(v) for k, v in (descriptions or {}).items()}}
     manifest.official_split = sidecar.official_split
+    manifest.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     check_groups(manifest)
     return manifest
 
@@ -173,7 +181,8 @@ def parse_table(
         rows.append(
             Row(identifier, split, _text(record.get("group")), _text(record.get("cluster")), labels, sources, fields)
         )
-    return Manifest(path, rows, table=table)
+    vocabulary = sorted({label for row in rows for label in row.labels})
+    return Manifest(path, rows, table=table, vocabulary=vocabulary)
 
 
 def check_groups(manifest: Manifest) -> None:
@@ -333,6 +342,8 @@ def _labels(record: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # a column of whole numbers with gaps comes as floats
     return "" if _empty(value) else str(value).strip()
 
 

@@ -1,4 +1,4 @@
-"""`modalign evaluate`: zero-shot classification of a manifest, beside chance and baselines, as files and a report."""
+"""`modalign evaluate`: classification of a manifest by prompts, beside chance and baselines, as files and a report."""
 
 from __future__ import annotations
 

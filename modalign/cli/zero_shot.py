@@ -31,7 +31,8 @@ def command(
 
     Examples:
 
-      modalign zero-shot runs/one/model --modality motion --labels "walking;sitting" --field rate=50 walk.csv
+      modalign zero-shot runs/one/model --modality motion --labels "walking;sitting" --field rate=50
+        --field unit=g --field gyro_unit=rad/s walk.csv
 
       modalign zero-shot runs/one/model --modality motion --labels "walking;sitting" --json *.npy
     """

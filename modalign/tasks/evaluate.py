@@ -1,4 +1,4 @@
-"""Zero-shot classification of a manifest's split, beside chance, the untrained encoder and the linear floor."""
+"""Classification by prompts of a manifest's split, beside chance, the untrained encoder and the linear floor."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def evaluate_zero_shot(
     """
     part = model.tower(tower)
     kept = labelled(manifest, split, tower)
-    labels = kept.labels
+    labels = manifest.vocabulary  # not the split's alone: a class that it happens to lack can still be chosen
     test = dataset_of(model, kept)
     said = descriptions if descriptions is not None else ({} if templates else kept.descriptions)
     results = baselines(manifest, test, tower, labels)
@@ -154,10 +154,10 @@ def evaluate_zero_shot(
     left_out = unscored_labels(kept.rows, labels) if multi else []
     if left_out:
         notes.append(f"Left out of macro AUROC, since all rows have them or none has: {', '.join(left_out)}.")
-    if manifest.official_split:
+    if manifest.official_split or (model.record or {}).get("official_split"):
         notes.append("The data set's official split: groups may cross it, so this is not subject-independent.")
     return Evaluation(
-        title=f"Zero-shot classification of {part.modality.name}, split {split}",
+        title=f"Classification of {part.modality.name} by prompts, split {split}",
         protocol=protocol_of(model.record, manifest, split),
         metric="macro AUROC" if multi else "accuracy",
         labels=labels,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -174,25 +175,33 @@ def chance(rows: Sequence[Row], labels: Sequence[str]) -> Result:
     return Result("chance", max(1 / len(labels), float(counts.iloc[0]) / len(rows)), note=f"always {counts.index[0]!r}")
 
 
+def hashed_groups(rows: Sequence[Row], salt: str) -> list[str]:
+    """The rows' groups as salted hashes, so that a shared model names no patient."""
+    groups = sorted({row.group for row in rows if row.group})
+    return sorted(hashlib.blake2b(f"{salt}{group}".encode(), digest_size=8).hexdigest() for group in groups)
+
+
 def protocol_of(record: Mapping[str, Any] | None, manifest: Manifest, split: str) -> str:
-    """Name the protocol from what the model says it was trained on.
+    """Name the protocol from what the model says it was trained on, and claim no more than that shows.
 
     Args:
-        record: the model's training record (`labels`, `manifest`), or None.
+        record: the model's training record (`labels`, `manifest_sha256`, `salt`, `hashed_groups`), or None.
         manifest: the whole manifest that is evaluated on.
         split: the split that is evaluated.
     """
     rows = [row for row in manifest.rows if split in ("all", row.split)]
-    elsewhere = {row.group for row in manifest.rows if row.split == "train" and row.group}
-    groups = {row.group for row in rows if row.group}
     if record is None:
-        classes = "training unknown"
+        return "training unknown"
+    labels = {label for row in rows for label in row.labels}
+    seen = labels & set(record.get("labels", ()))
+    classes = "seen classes" if seen == labels else "held-out classes" if not seen else "seen and held-out classes"
+    same = bool(manifest.sha256) and record.get("manifest_sha256") == manifest.sha256
+    trained = set(record.get("hashed_groups", ()))
+    tested = set(hashed_groups(rows, record.get("salt", "")))
+    if not trained or not tested:
+        people = "people unknown"
+    elif trained & tested:
+        people = "not subject-independent" if same else "groups named as training's"
     else:
-        labels = {label for row in rows for label in row.labels}
-        seen = labels & set(record.get("labels", ()))
-        classes = "seen classes" if seen == labels else "held-out classes" if not seen else "seen and held-out classes"
-        if record.get("manifest") != Path(manifest.path).name:
-            classes = f"held-out data set, {classes}"
-    if not groups:
-        return f"{classes}, groups unknown"
-    return f"{classes}, {'not subject-independent' if groups & elsewhere else 'unseen people'}"
+        people = "unseen people"
+    return f"{classes}, {people}" if same else f"another manifest than training's, {classes}, {people}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from modalign.align.trainer import AlignmentTrainer
 from modalign.errors import ManifestError, ModelError, suggest
 from modalign.modalities.base import Modality
 from modalign.modalities.registry import get_modality
+from modalign.tasks.evaluation import hashed_groups
 from modalign.tasks.zero_shot import prompt_accuracy
 
 
@@ -179,9 +181,12 @@ def _differing(a: Any, b: Any, key: str = "") -> Iterator[str]:
 
 
 def record_of(recipe: Recipe, manifest: Manifest, rows: Manifest) -> dict[str, Any]:
-    """What the model folder says of its training: no ids, no groups."""
+    """What the model folder says of its training: no ids, and groups as salted hashes."""
+    salt = secrets.token_hex(8)
     return {
-        "manifest": Path(manifest.path).name,
+        "manifest_sha256": manifest.sha256,
+        "salt": salt,
+        "hashed_groups": hashed_groups(rows.rows, salt),
         "rows": len(rows.rows),
         "groups": len({row.group for row in rows.rows if row.group}),
         "labels": rows.labels,

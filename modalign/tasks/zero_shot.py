@@ -130,7 +130,7 @@ class ZeroShotClassifier:
 
 
 def prompt_accuracy(tower: str, text: str, templates: Sequence[str]) -> Evaluator:
-    """An evaluator for the trainer: the val split classified among the labels that it holds.
+    """An evaluator for the trainer: the val split classified among the labels of the whole manifest.
 
     Single-label rows give `accuracy`; where any row has several labels it is `macro_auroc`. Without labels, nothing.
     A frozen text tower encodes the prompts at the first evaluation only.
@@ -139,7 +139,7 @@ def prompt_accuracy(tower: str, text: str, templates: Sequence[str]) -> Evaluato
 
     def evaluate(model: AlignmentModel, dataset: AlignmentDataset) -> dict[str, float]:
         manifest = dataset.manifest
-        labels = manifest.labels
+        labels = manifest.vocabulary
         if len(labels) < 2 or tower not in model.towers or text not in model.towers:
             return {}
         kind, words = model.tower(tower).modality, model.tower(text)

@@ -342,3 +342,11 @@ def test_a_pairs_weight_multiplies_its_loss(text_checkpoint, manifest, tmp_path)
         losses.append(trainer.compute_loss(trainer.model, next(iter(trainer.get_train_dataloader()))).item())
         losses.append(evaluate_pairs(trainer.model, trainer.val_rows, recipe.pairs, infonce, {})["loss"])
     assert losses[2:] == pytest.approx([3 * losses[0], 3 * losses[1]])
+
+
+def test_augmentation_differs_between_rows(text_checkpoint, manifest, tmp_path):
+    rows = manifest.split("train")
+    rows.rows[1].sources["tone"] = rows.rows[0].sources["tone"]
+    dataset = trainer_for(tuned(text_checkpoint), manifest, tmp_path).train_rows
+    dataset.manifest = rows
+    assert not torch.equal(dataset[0, 0].inputs["tone"]["values"], dataset[0, 1].inputs["tone"]["values"])

@@ -12,7 +12,15 @@ import torch
 from modalign import ManifestError, ModelError, RecipeError, ZeroShotClassifier, build_model
 from modalign.align.manifest import Row
 from modalign.tasks.evaluate import dataset_of, evaluate_zero_shot, score
-from modalign.tasks.evaluation import Evaluation, Result, chance, protocol_of, score_result, unit_of_resampling
+from modalign.tasks.evaluation import (
+    Evaluation,
+    Result,
+    chance,
+    hashed_groups,
+    protocol_of,
+    score_result,
+    unit_of_resampling,
+)
 from modalign.tasks.prompts import prompts_for
 from modalign.tasks.report import render
 from modalign.tasks.training import train
@@ -81,6 +89,7 @@ def test_it_learns_and_the_evaluation_says_beside_what(trained, manifest, tmp_pa
     evaluation = evaluate_zero_shot(trained, manifest, "tone", untrained=untrained)
     assert [r.name for r in evaluation.results] == ["chance", "untrained", "linear", "modalign"]
     assert evaluation.protocol == "seen classes, unseen people"
+    assert "zero-shot" not in evaluation.title.lower()  # a name for classes or data sets that training never saw
     assert evaluation.main.value >= 5 / 6  # six recordings of two unseen people's worth of three tones
     assert evaluation.main.interval[0] <= evaluation.main.value <= evaluation.main.interval[1]
     evaluation.save(tmp_path / "out")
@@ -133,27 +142,30 @@ def test_intervals_resample_groups_only_where_there_are_ten():
     assert unit_of_resampling([row()])[1] == "rows"
 
 
-@pytest.mark.parametrize(
-    ("record", "change", "expected"),
-    [
-        ({"labels": ["low", "middle", "high"], "manifest": "manifest.csv"}, {}, "seen classes, unseen people"),
-        ({"labels": ["low"], "manifest": "manifest.csv"}, {}, "seen and held-out classes, unseen people"),
-        ({"labels": ["x"], "manifest": "manifest.csv"}, {}, "held-out classes, unseen people"),
-        (
-            {"labels": ["low", "middle", "high"], "manifest": "other.csv"},
-            {},
-            "held-out data set, seen classes, unseen people",
-        ),
-        (None, {}, "training unknown, unseen people"),
-        (
-            {"labels": ["x"], "manifest": "manifest.csv"},
-            {"split": "train"},
-            "held-out classes, not subject-independent",
-        ),
-    ],
-)
-def test_protocols_have_names(manifest, record, change, expected):
-    assert protocol_of(record, manifest, change.get("split", "test")) == expected
+def test_protocols_claim_no_more_than_the_record_shows(manifest):
+    salt = "s"
+
+    def said(split="test", trained="train", labels=("low", "middle", "high"), sha256=manifest.sha256):
+        groups = hashed_groups(manifest.split(trained).rows, salt) if trained else []
+        record = {"labels": labels, "manifest_sha256": sha256, "salt": salt, "hashed_groups": groups}
+        return protocol_of(record, manifest, split)
+
+    assert protocol_of(None, manifest, "test") == "training unknown"
+    assert said() == "seen classes, unseen people"
+    assert said(labels=["low"]) == "seen and held-out classes, unseen people"
+    assert said(labels=["x"]) == "held-out classes, unseen people"
+    assert said(split="train") == "seen classes, not subject-independent"
+    assert said(trained="") == "seen classes, people unknown"
+    assert said(sha256="other") == "another manifest than training's, seen classes, unseen people"
+    assert said(trained="test", sha256="other").endswith("groups named as training's")
+    assert not [g for g in hashed_groups(manifest.rows, salt) if g in {row.group for row in manifest.rows}]
+
+
+def test_a_class_that_the_split_lacks_can_still_be_chosen(trained, manifest):
+    kept = manifest.take([i for i, row in enumerate(manifest.rows) if row.split != "test" or row.labels != ("middle",)])
+    evaluation = evaluate_zero_shot(trained, kept, "tone")
+    assert evaluation.labels == ["high", "low", "middle"]
+    assert evaluation.main.scores.shape == (4, 3)
 
 
 def test_the_report_escapes_and_loads_nothing():
@@ -245,3 +257,13 @@ def test_a_frozen_text_tower_encodes_the_prompts_of_val_once(text_checkpoint, ma
     with torch.no_grad():  # the projection still moves
         words.projection.layers.weight.neg_()
     assert evaluate(model, dataset) != before
+
+
+def test_training_reads_no_test_row_and_fits_constants_on_train_alone(text_checkpoint, manifest, tmp_path):
+    for r in manifest.split("test").rows:
+        r.sources["tone"].write_text("not numbers")
+    for r in manifest.split("val").rows:
+        r.sources["tone"].write_text("\n".join(["1000.0"] * 64))
+    model = train(make_recipe(text_checkpoint), manifest, tmp_path / "run", untrained=False)
+    assert model.tower("tone").processing.scale < 2
+    assert model.record["rows"] == len(manifest.split("train").rows)
