@@ -54,6 +54,9 @@ class Study:
     rocket: bool = False
 
 
+DIGITS = ("training.epochs=50", "towers.audio.processing={rate: 8000, seconds: 1.0, shorter: pad}")
+"""Settings for clips of a second at 8 kHz."""
+
 STUDIES = (
     Study(
         "esc10", "esc50", "audio_esc10", "10 environmental sounds", "seen classes, 5 official folds", "audio", "audio",
@@ -61,16 +64,16 @@ STUDIES = (
     ),
     Study(
         "fsdd-official", "fsdd", "audio_fsdd600", "10 spoken digits",
-        "seen classes, official takes, not subject-independent", "audio", "audio", [Fold({"rule": "official"})],
+        "seen classes, official takes, not subject-independent", "audio", "audio", [Fold({"rule": "official"})], DIGITS,
     ),
     Study(
         "fsdd-speaker", "fsdd", "audio_fsdd600", "10 spoken digits", "seen classes, unseen people", "audio", "audio",
-        [Fold({"rule": "speaker"})],
+        [Fold({"rule": "speaker"})], DIGITS,
     ),
     Study(
         "ptb-xl-500", "ptb-xl", "ecg_ptbxl500", "5 superclasses, several a record",
         "seen classes, unseen people, 10 folds by patient", "ecg", "ecg",
-        [Fold({"task": "super"}, test_fold=k, folds=10) for k in range(1, 11)], rocket=True,
+        [Fold({"task": "super", "text": "none"}, test_fold=k, folds=10) for k in range(1, 11)], rocket=True,
     ),
 )  # fmt: skip
 

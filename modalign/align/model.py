@@ -112,7 +112,7 @@ class Tower(nn.Module):
         features = torch.cat(chunks)
         if len(items) == len(signals):
             return features
-        return torch.stack([part.mean(0) for part in features.split([len(segments) for segments in windows])])
+        return torch.stack([part.mean(0) for part in features.split([len(segments) for segments in windows])])  # type: ignore[no-untyped-call]
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Collated inputs, or `{"pooled": (B, width)}`, -> (B, dim) unit rows."""

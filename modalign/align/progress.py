@@ -22,7 +22,7 @@ def make_progress(console: Console | None = None) -> Progress:
     )
 
 
-class ProgressBar(TrainerCallback):
+class ProgressBar(TrainerCallback):  # type: ignore[misc]
     """Shows training on the terminal. The loss is the mean since it was last logged, so no step waits for it."""
 
     def __init__(self, description: str, samples_per_step: int, console: Console | None = None) -> None:

@@ -33,7 +33,7 @@ NOTED = 10_000
 """How many items of a tower that is not cached are processed in advance to count what would be cut."""
 
 
-class AlignmentTrainer(Trainer):
+class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no types
     """Trains an AlignmentModel by a recipe.
 
     Checkpoints, resume, schedulers, mixed precision, TensorBoard and callbacks are transformers' own. Gradient
@@ -96,6 +96,8 @@ class AlignmentTrainer(Trainer):
             )
         self.tables = self._encode_frozen(model)
         self._staging = False
+        if val is not None and recipe.training.best != "auto":
+            self._best_figure(self._figures())  # a name that no figure has is refused now, and not after an epoch
         self.control: TrainerControl
 
     # What is done once, before training
@@ -179,17 +181,21 @@ class AlignmentTrainer(Trainer):
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Embed the whole val split, and compute the pairs' figures and the evaluators'."""
+        metrics = self._figures(eval_dataset)
+        named = {f"{metric_key_prefix}_{key}": value for key, value in metrics.items()}
+        named[f"{metric_key_prefix}_best"] = self._best_figure(metrics)
+        self.log(named)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, named)
+        return named
+
+    def _figures(self, eval_dataset: Any = None) -> dict[str, float]:
         rows = eval_dataset if eval_dataset is not None else self.val_rows
         assert isinstance(rows, AlignmentDataset)
         tables = self.tables["val"] if rows is self.val_rows else {}
         metrics = evaluate_pairs(self.model, rows, self.recipe.pairs, self.pair_loss, tables)
         for evaluator in self.evaluators:
             metrics |= evaluator(self.model, rows)
-        named = {f"{metric_key_prefix}_{key}": value for key, value in metrics.items()}
-        named[f"{metric_key_prefix}_best"] = self._best_figure(metrics)
-        self.log(named)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, named)
-        return named
+        return metrics
 
     def _best_figure(self, metrics: Mapping[str, float]) -> float:
         name = self.recipe.training.best
@@ -238,7 +244,7 @@ class AlignmentTrainer(Trainer):
         return found
 
 
-class _ClampTemperature(TrainerCallback):
+class _ClampTemperature(TrainerCallback):  # type: ignore[misc]
     """After each update, as CLIP and CLAP do."""
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:

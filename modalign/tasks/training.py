@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import secrets
 import time
@@ -23,7 +24,7 @@ from modalign.errors import ManifestError, ModelError, suggest
 from modalign.modalities.base import Modality
 from modalign.modalities.registry import get_modality
 from modalign.tasks.evaluation import hashed_groups
-from modalign.tasks.zero_shot import prompt_accuracy
+from modalign.tasks.zero_shot import prompt_figures
 
 
 def modalities_of(config: ModelConfig) -> dict[str, Modality]:
@@ -94,6 +95,8 @@ def train(
         console.print(note)
     if resume:
         check_same_recipe(recipe, out / "recipe.yaml")
+        check_same_rows(manifest, out / "manifest.sha256")
+    (out / "manifest.sha256").write_text(f"{manifest.sha256}\n")
     (out / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
     model = build_model(recipe)
     _print_trainable(model, console)
@@ -113,15 +116,15 @@ def check_descriptions(manifest: Manifest) -> list[str]:
     """What to tell of labels that have no descriptions where others have some.
 
     Raises:
-        ManifestError: a description is of a label that no row has (a slip of the pen would else go unseen).
+        ManifestError: a description is of a label that no row has, but that is near one without descriptions.
     """
     labels = manifest.labels
-    for label in manifest.descriptions:
-        if label not in labels:
-            raise ManifestError(
-                f"{manifest.path}: descriptions of {label!r}, a label that no row has; {suggest(label, labels)}"
-            )
     bare = [label for label in labels if label not in manifest.descriptions]
+    for label in manifest.descriptions:
+        if label not in labels and difflib.get_close_matches(label, bare, n=1):
+            raise ManifestError(
+                f"{manifest.path}: descriptions of {label!r}, a label that no row has; {suggest(label, bare)}"
+            )
     if not manifest.descriptions or not bare:
         return []
     return [f"No descriptions for {', '.join(bare)}: rows without a caption get one from the templates."]
@@ -172,6 +175,16 @@ def check_same_recipe(recipe: Recipe, path: Path) -> None:
         )
 
 
+def check_same_rows(manifest: Manifest, path: Path) -> None:
+    """Refuse to go on with a run that was begun with other rows.
+
+    Raises:
+        ModelError: the manifest is not the one that the run was begun with.
+    """
+    if path.is_file() and path.read_text().strip() != manifest.sha256:
+        raise ModelError(f"{manifest.path}: is not as it was when the run began; give that manifest, or another --out")
+
+
 def _differing(a: Any, b: Any, key: str = "") -> Iterator[str]:
     if isinstance(a, dict) and isinstance(b, dict):
         for name in sorted({*a, *b}):
@@ -208,7 +221,7 @@ def _fit(
     console: Console,
 ) -> None:
     recordings = [name for name in model.towers if model.tower(name).modality.is_path]
-    evaluators = [prompt_accuracy(name, recipe.text, recipe.templates.get(name, [])) for name in recordings[:1]]
+    evaluators = [prompt_figures({name: recipe.templates.get(name, []) for name in recordings}, recipe.text)]
     logging.getLogger("transformers").setLevel(logging.ERROR)
     samples = recipe.training.batch_size * recipe.training.accumulation
     trainer = AlignmentTrainer(model, recipe, rows, val, out, evaluators, [ProgressBar(title, samples, console)])

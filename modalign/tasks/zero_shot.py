@@ -159,3 +159,24 @@ def prompt_accuracy(tower: str, text: str, templates: Sequence[str]) -> Evaluato
         return {"accuracy": float(np.mean([labels[s] == t[0] for s, t in zip(scores.argmax(1), truth)]))}
 
     return evaluate
+
+
+def prompt_figures(towers: Mapping[str, Sequence[str]], text: str) -> Evaluator:
+    """`prompt_accuracy` of every tower of recordings: as it is for one, else by tower, and their mean.
+
+    Args:
+        towers: tower -> its prompt templates.
+        text: the tower that encodes prompts.
+    """
+    each = {tower: prompt_accuracy(tower, text, templates) for tower, templates in towers.items()}
+
+    def evaluate(model: AlignmentModel, dataset: AlignmentDataset) -> dict[str, float]:
+        found = {tower: dict(evaluator(model, dataset)) for tower, evaluator in each.items()}
+        if len(found) == 1:
+            return next(iter(found.values()))
+        by_tower = {f"{tower}_{name}": value for tower, figures in found.items() for name, value in figures.items()}
+        names = {name for figures in found.values() for name in figures}
+        means = {n: float(np.mean([f[n] for f in found.values() if n in f])) for n in sorted(names)}
+        return by_tower | means
+
+    return evaluate

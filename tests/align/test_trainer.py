@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from modalign import ManifestError, ModelError, build_model
+from modalign import ManifestError, ModelError, RecipeError, build_model
 from modalign.align import checkpoint
 from modalign.align.data import AlignmentDataset, Collator
 from modalign.align.embed import evaluate_pairs
@@ -350,3 +350,9 @@ def test_augmentation_differs_between_rows(text_checkpoint, manifest, tmp_path):
     dataset = trainer_for(tuned(text_checkpoint), manifest, tmp_path).train_rows
     dataset.manifest = rows
     assert not torch.equal(dataset[0, 0].inputs["tone"]["values"], dataset[0, 1].inputs["tone"]["values"])
+
+
+def test_a_best_figure_that_does_not_exist_is_refused_before_training(text_checkpoint, manifest, tmp_path):
+    recipe = make_recipe(text_checkpoint, training={"epochs": 1, "batch_size": 8, "best": "R@2"})
+    with pytest.raises(RecipeError, match=r"no val figure 'R@2'.*R@1"):
+        trainer_for(recipe, manifest, tmp_path)

@@ -24,7 +24,7 @@ from modalign.tasks.evaluation import (
 from modalign.tasks.prompts import prompts_for
 from modalign.tasks.report import render
 from modalign.tasks.training import train
-from modalign.tasks.zero_shot import prompt_accuracy
+from modalign.tasks.zero_shot import prompt_accuracy, prompt_figures
 from tests.conftest import make_recipe
 
 
@@ -267,3 +267,20 @@ def test_training_reads_no_test_row_and_fits_constants_on_train_alone(text_check
     model = train(make_recipe(text_checkpoint), manifest, tmp_path / "run", untrained=False)
     assert model.tower("tone").processing.scale < 2
     assert model.record["rows"] == len(manifest.split("train").rows)
+
+
+def test_two_towers_of_recordings_are_both_classified_on_val(text_checkpoint, manifest):
+    model = build_model(make_recipe(text_checkpoint))
+    dataset = dataset_of(model, manifest.split("val"))
+    one = prompt_figures({"tone": []}, "text")(model, dataset)
+    assert set(one) == {"accuracy"}
+    two = prompt_figures({"tone": [], "other": []}, "text")(model, dataset)
+    assert two == {"tone_accuracy": one["accuracy"], "accuracy": one["accuracy"]}
+
+
+def test_a_run_is_not_resumed_on_other_rows(text_checkpoint, manifest, tmp_path):
+    recipe = make_recipe(text_checkpoint)
+    train(recipe, manifest, tmp_path / "run", untrained=False)
+    manifest.sha256 = "other"
+    with pytest.raises(ModelError, match="is not as it was when the run began"):
+        train(recipe, manifest, tmp_path / "run", resume=True)

@@ -41,7 +41,7 @@ class Block(nn.Module):
         real = mask[:, None, :, None].to(x.dtype)
         x = F.relu(self.first_norm(self.first(x)), inplace=True) * real
         x = F.relu(self.second_norm(self.second(x))) * real
-        return F.avg_pool2d(x, 2), mask.unflatten(1, (-1, 2)).any(-1)
+        return F.avg_pool2d(x, 2), mask.unflatten(1, (-1, 2)).any(-1)  # type: ignore[no-untyped-call]
 
 
 class Stem(nn.Module):
@@ -54,7 +54,7 @@ class Stem(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 1, F, M), (B, F) -> (B, C, F / 2, M / 2), (B, F / 2); F is even."""
-        mask = mask.unflatten(1, (-1, 2)).any(-1)
+        mask = mask.unflatten(1, (-1, 2)).any(-1)  # type: ignore[no-untyped-call]
         return F.relu(self.norm(self.conv(x))) * mask[:, None, :, None].to(x.dtype), mask
 
 

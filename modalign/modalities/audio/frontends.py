@@ -108,7 +108,7 @@ def features(wave: Tensor, spec: Spec) -> Tensor:
     if spec.kind == "none":
         return wave
     several = max(1, CHUNK // max(wave.shape[1], 1))
-    return torch.cat([_features(part, spec) for part in wave.split(several)])
+    return torch.cat([_features(part, spec) for part in wave.split(several)])  # type: ignore[no-untyped-call]
 
 
 def _features(wave: Tensor, spec: Spec) -> Tensor:
