@@ -1,0 +1,386 @@
+"""DICOM images: open a file, check what its header says against what it holds, and decode frames as stored.
+
+Rescaling, padding and tables are in `dicom_values.py`. No tag that names or describes a patient is read, and errors
+quote technical tags only: pydicom's own messages may hold values, so they are not passed on.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modalign.errors import MissingExtraError, ReadError
+from modalign.modalities.imaging.codestream import inspect
+
+MOST_PIXELS = 2**27
+"""Pixels of one frame at most: twice the largest detectors."""
+MOST_VALUES = 2**31
+"""Values of all frames at most."""
+MOST_INFLATED = 2**31
+"""Bytes that a deflated file may grow to."""
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+SAMPLES = {
+    "MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1, "RGB": 3, "YBR_FULL": 3, "YBR_FULL_422": 3,
+    "YBR_PARTIAL_422": 3, "YBR_PARTIAL_420": 3, "YBR_ICT": 3, "YBR_RCT": 3,
+}  # fmt: skip
+"""Photometric interpretation -> samples a pixel."""
+
+
+@dataclass(frozen=True)
+class DicomHeader:
+    """What a header says of its pixels, checked for contradictions.
+
+    Attributes:
+        rows: of a frame.
+        columns: of a frame.
+        frames: how many there are.
+        samples: a pixel: 1, or 3 for colour.
+        allocated: bits that a value takes.
+        stored: bits that a value uses.
+        signed: two's complement.
+        photometric: MONOCHROME1 (high is dark), MONOCHROME2, RGB ...
+        padding: stored values (lowest, highest) that mark pixels outside the image, or None.
+        syntax: the transfer syntax's name.
+        encapsulated: whether frames are compressed.
+    """
+
+    rows: int
+    columns: int
+    frames: int
+    samples: int
+    allocated: int
+    stored: int
+    signed: bool
+    photometric: str
+    padding: tuple[int, int] | None
+    syntax: str
+    encapsulated: bool
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The lowest and highest value that the stored bits can hold."""
+        if self.signed:
+            return -(1 << (self.stored - 1)), (1 << (self.stored - 1)) - 1
+        return 0, (1 << self.stored) - 1
+
+
+@dataclass(frozen=True)
+class DicomImage:
+    """An opened file: how errors name it, its checked header, and pydicom's dataset."""
+
+    where: str
+    header: DicomHeader
+    dataset: Any
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Keep pydicom's warnings and log records away while it reads: they quote values, names among them."""
+    logger = logging.getLogger("pydicom")
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = before
+
+
+def read_dataset(path: Path, pixels: bool = True) -> Any:
+    """A file's dataset, pixels undecoded, or left out (for headers of a series).
+
+    Raises:
+        ReadError: it is no DICOM file, is damaged, or inflates to an absurd size.
+        MissingExtraError: pydicom is not installed.
+    """
+    try:
+        import pydicom
+    except ImportError as error:
+        raise MissingExtraError("reading DICOM images", "medical") from error
+    try:
+        with path.open("rb") as file:
+            magic = file.read(132)[128:]
+    except OSError as error:
+        raise ReadError(f"{path}: cannot be opened ({error.strerror}); check the file") from None
+    if magic != b"DICM":
+        raise ReadError(
+            f"{path}: is no DICOM file (bytes 129 to 132 are not DICM); export it again as a DICOM file with its "
+            "preamble and file meta information"
+        )
+    with silenced():
+        try:
+            _check_inflated(path, pydicom)
+            dataset = pydicom.dcmread(path, stop_before_pixels=not pixels)
+            list(dataset)  # values are converted when they are first asked for: damage shows here
+        except ReadError:
+            raise
+        except MemoryError:
+            raise ReadError(f"{path}: does not fit into memory; cut it into smaller files") from None
+        except Exception as error:  # pydicom fails in many ways on a damaged file
+            raise ReadError(
+                f"{path}: is a damaged DICOM file ({type(error).__name__}); copy or export it again"
+            ) from None
+    return dataset
+
+
+def open_dicom(path: Path) -> DicomImage:
+    """Open a file and check its header against itself and against the pixels that are there.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ReadError: no DICOM, no pixels, a header that contradicts itself or the pixels, or an impossible size.
+        MissingExtraError: pydicom, or the decoder of the file's transfer syntax, is not installed.
+
+    Example:
+        >>> image = open_dicom(Path("scan.dcm"))            # doctest: +SKIP
+        >>> decode(image).shape
+        (1, 512, 512)
+    """
+    dataset = read_dataset(path)
+    header = read_header(dataset, str(path))
+    image = DicomImage(str(path), header, dataset)
+    if header.encapsulated:
+        _check_decoder(image)
+    else:
+        _check_length(image)
+    return image
+
+
+def tag(dataset: Any, name: str, where: str) -> Any:
+    """A tag's value, None where it is absent or empty.
+
+    Raises:
+        ReadError: it cannot be converted to what the standard says it is.
+    """
+    with silenced():
+        try:
+            value = dataset.get(name)
+        except Exception as error:
+            raise ReadError(
+                f"{where}: the tag {name} cannot be read ({type(error).__name__}); export it again"
+            ) from None
+    return None if value is None or value == "" else value
+
+
+def whole(dataset: Any, name: str, where: str, least: int = 1) -> int:
+    """A tag that is a whole number.
+
+    Raises:
+        ReadError: it is absent, or no whole number of at least `least`.
+    """
+    value = tag(dataset, name, where)
+    if value is None:
+        raise ReadError(f"{where}: has pixels and no tag {name}; export it again")
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        number = least - 1
+    if number < least:
+        raise ReadError(f"{where}: the tag {name} is no whole number from {least}; export it again")
+    return number
+
+
+def read_header(dataset: Any, where: str) -> DicomHeader:
+    """The image's tags, checked for contradictions; no pixel is touched.
+
+    Raises:
+        ReadError: a tag is absent, impossible, or contradicts another.
+    """
+    for name in ("FloatPixelData", "DoubleFloatPixelData"):
+        if name in dataset:
+            raise ReadError(f"{where}: holds {name}, which is no X-ray's or CT's pixel data; give the original image")
+    if "PixelData" not in dataset:
+        kind = tag(dataset, "Modality", where) or "unknown"
+        raise ReadError(
+            f"{where}: is a DICOM file without pixels (modality {kind}); give the file that holds the image"
+        )
+    rows, columns = whole(dataset, "Rows", where), whole(dataset, "Columns", where)
+    frames = whole(dataset, "NumberOfFrames", where) if tag(dataset, "NumberOfFrames", where) is not None else 1
+    allocated, stored = whole(dataset, "BitsAllocated", where), whole(dataset, "BitsStored", where)
+    samples = whole(dataset, "SamplesPerPixel", where)
+    representation = whole(dataset, "PixelRepresentation", where, 0)
+    photometric = str(tag(dataset, "PhotometricInterpretation", where) or "").strip().upper()
+    if photometric not in SAMPLES:
+        raise ReadError(
+            f"{where}: its PhotometricInterpretation is {photometric or 'absent'!r}, so that black and white are not "
+            f"known; known: {', '.join(SAMPLES)}"
+        )
+    if SAMPLES[photometric] != samples:
+        raise ReadError(
+            f"{where}: says {photometric}, which has {SAMPLES[photometric]} samples a pixel, and SamplesPerPixel "
+            f"{samples}; mend the header"
+        )
+    if allocated not in (8, 16, 32):
+        raise ReadError(f"{where}: BitsAllocated is {allocated}; images of 8, 16 or 32 bits are read, not bit masks")
+    high = tag(dataset, "HighBit", where)
+    if stored > allocated or (high is not None and int(high) != stored - 1) or representation > 1:
+        raise ReadError(
+            f"{where}: BitsStored {stored}, BitsAllocated {allocated}, HighBit {high} and PixelRepresentation "
+            f"{representation} contradict each other; mend the header"
+        )
+    if rows * columns > MOST_PIXELS or rows * columns * frames * samples > MOST_VALUES:
+        raise ReadError(f"{where}: says {frames} frames of {rows} x {columns}, which is more than any scanner makes")
+    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
+    if syntax is None:
+        raise ReadError(f"{where}: names no transfer syntax, so its bytes have no meaning; export it again")
+    if not syntax.is_transfer_syntax:
+        raise ReadError(f"{where}: its transfer syntax {syntax} is none of DICOM's; export it again")
+    return DicomHeader(
+        rows, columns, frames, samples, allocated, stored, representation == 1, photometric,
+        _padding(dataset, where, allocated, representation == 1), str(syntax.name), bool(syntax.is_encapsulated),
+    )  # fmt: skip
+
+
+def decode(image: DicomImage, which: Sequence[int] | None = None) -> NDArray[Any]:
+    """Frames as they are stored, with colour undone to RGB: (F, rows, columns) or (F, rows, columns, 3).
+
+    Args:
+        image: the opened file.
+        which: numbers of frames from 0; None: all.
+
+    Raises:
+        ReadError: a frame is absent, damaged, of another size than the header says, or holds values that do not fit
+            BitsStored.
+    """
+    from pydicom.pixels import get_decoder
+
+    header, where = image.header, image.where
+    wanted = range(header.frames) if which is None else which
+    decoder = get_decoder(image.dataset.file_meta.TransferSyntaxUID)
+    shape = (header.rows, header.columns, header.samples)[: 3 if header.samples > 1 else 2]
+    frames = []
+    for index in wanted:
+        if header.encapsulated:
+            _check_codestream(image, index)
+        with silenced():
+            try:
+                frame, _ = decoder.as_array(image.dataset, index=index)
+            except Exception as error:  # each decoder fails in its own ways
+                raise ReadError(
+                    f"{where}: frame {index} cannot be decoded ({header.syntax}, {type(error).__name__}): it is "
+                    "damaged, cut short, or of a kind that the installed decoders do not read; copy the file again, or "
+                    "export it uncompressed"
+                ) from None
+        if frame.shape != shape:
+            raise ReadError(f"{where}: frame {index} decodes to {frame.shape}, and the header says {shape}")
+        frames.append(_fit_bits(frame, image))
+    return np.stack(frames)
+
+
+def _fit_bits(frame: NDArray[Any], image: DicomImage) -> NDArray[Any]:
+    """Refuse values beyond BitsStored; where the header says that unused bits hold an overlay, take them away."""
+    low, high = image.header.limits
+    if int(frame.min()) >= low and int(frame.max()) <= high:
+        return frame
+    planes = any(element.tag.group >> 8 == 0x60 and element.tag.elem == 0x0102 for element in image.dataset)
+    if not planes:
+        raise ReadError(
+            f"{image.where}: holds values from {int(frame.min())} to {int(frame.max())}, and BitsStored = "
+            f"{image.header.stored} holds {low} to {high}; mend BitsStored"
+        )
+    kept = frame.astype(np.int64) & ((1 << image.header.stored) - 1)
+    if image.header.signed:
+        kept = np.where(kept > high, kept - (1 << image.header.stored), kept)
+    return kept.astype(frame.dtype)
+
+
+def _padding(dataset: Any, where: str, allocated: int, signed: bool) -> tuple[int, int] | None:
+    if tag(dataset, "PixelPaddingValue", where) is None:
+        return None
+    numbers = []
+    for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+        value = tag(dataset, name, where)
+        if isinstance(value, bytes):
+            value = int.from_bytes(value, "little")
+        if value is not None:
+            number = int(value)
+            # The tag is US or SS as PixelRepresentation says, and writers mix them up.
+            numbers.append(number - (1 << allocated) if signed and number >= 1 << (allocated - 1) else number)
+    return min(numbers), max(numbers)
+
+
+def _check_inflated(path: Path, pydicom: Any) -> None:
+    """Refuse a deflated file that would grow beyond any image, before pydicom inflates all of it at once."""
+    meta = pydicom.filereader.read_file_meta_info(path)
+    if meta.get("TransferSyntaxUID") != _DEFLATED:
+        return
+    offset = 132 + 12 + int(meta.get("FileMetaInformationGroupLength", 0))
+    inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    with path.open("rb") as file:
+        file.seek(offset)
+        chunk = file.read(1 << 20)
+        while chunk:
+            size += len(inflater.decompress(chunk, 1 << 24))
+            if size > MOST_INFLATED:
+                raise ReadError(f"{path}: inflates to more than {MOST_INFLATED >> 30} GB, as no image does")
+            chunk = inflater.unconsumed_tail or file.read(1 << 20)
+
+
+def _check_length(image: DicomImage) -> None:
+    """Uncompressed pixels are as long as the header says: one byte of padding, or a few zeros, may follow."""
+    header, data = image.header, image.dataset.PixelData
+    values = header.rows * header.columns * header.frames * header.samples
+    if header.photometric == "YBR_FULL_422":
+        values = values // 3 * 2
+    expected = values * (header.allocated // 8)
+    excess = len(data) - expected
+    if excess in (0, 1) or (0 < excess <= expected // 16 and not any(data[expected:])):
+        return
+    raise ReadError(
+        f"{image.where}: {'is cut short' if excess < 0 else 'lies'}: the header says {header.frames} frames of "
+        f"{header.rows} x {header.columns}, {header.samples} samples of {header.allocated} bits ({expected} bytes), "
+        f"and the file holds {len(data)}; copy or export it again"
+    )
+
+
+def _check_decoder(image: DicomImage) -> None:
+    from pydicom.pixels import get_decoder
+
+    try:
+        decoder = get_decoder(image.dataset.file_meta.TransferSyntaxUID)
+    except NotImplementedError:
+        raise ReadError(
+            f"{image.where}: its transfer syntax {image.header.syntax} cannot be decoded; export it uncompressed"
+        ) from None
+    if not decoder.is_available:
+        raise MissingExtraError(f"{image.where}: decoding the transfer syntax {image.header.syntax}", "medical")
+
+
+def _check_codestream(image: DicomImage, index: int) -> None:
+    """Compare a compressed frame's own size with the header's, before a decoder allocates either."""
+    from pydicom.encaps import get_frame
+
+    header, where = image.header, image.where
+    with silenced():
+        try:
+            frame = get_frame(image.dataset.PixelData, index, number_of_frames=header.frames)
+        except Exception as error:  # offsets and lengths of a damaged file
+            raise ReadError(
+                f"{where}: frame {index} of {header.frames} is not there or damaged ({type(error).__name__}); copy or "
+                "export the file again"
+            ) from None
+    said = inspect(frame)
+    if said is None:
+        return
+    if (said.rows, said.columns, said.components) != (header.rows, header.columns, header.samples):
+        raise ReadError(
+            f"{where}: the header says {header.rows} x {header.columns} with {header.samples} samples, and the "
+            f"compressed frame {index} is {said.rows} x {said.columns} with {said.components}; mend the header"
+        )
+    if said.bits > header.allocated:
+        raise ReadError(
+            f"{where}: the header allocates {header.allocated} bits, and the compressed frame {index} has {said.bits}; "
+            "mend the header"
+        )
