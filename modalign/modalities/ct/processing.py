@@ -1,0 +1,252 @@
+"""Signal -> model input: one spacing, the body alone, windows as channels, one shape; volumes, or stacks of slices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import torch
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
+from torch import Tensor
+
+from modalign.errors import ModelError, ReadError
+from modalign.modalities.base import Processing, Signal
+from modalign.modalities.ct.fields import Spacing
+from modalign.modalities.ct.geometry import AIR
+from modalign.modalities.ct.resample import centred, cut, foreground, resample
+from modalign.modalities.ct.windows import apply_window, parse_window
+
+
+def _parts(value: Any) -> Any:
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",")]
+    return tuple(value) if isinstance(value, (list, tuple)) else value
+
+
+class CtProcessing(Processing):
+    """Spacing, foreground (the costly part: `prepare`), then shape and windows.
+
+    Values are in the order that a reader of CT sees: slices from the feet to the head, rows from the front to the
+    back, columns from the patient's right to the left.
+
+    Attributes:
+        mode: "volume": values (C, D, H, W); "slices": values (S, C, H, W) with a mask (S,), for 2-D encoders.
+        spacing: mm along x (right), y (front) and z (head); one number stands for all; None keeps the source's.
+        foreground: HU above which a voxel is foreground: the box about all of them is kept. None: everything.
+        margin: mm kept about the foreground.
+        windows: names (lung, chest, abdomen, bone, brain, angio) or "level/width"; a channel each. None: chest.
+        range: (low, high) of values that go to 0 and 1, in place of windows: for sources without HU, or HU as one channel.
+        shape: voxels (D, H, W), or (H, W) in the mode "slices". What is larger is cut, what is smaller padded with air.
+            None keeps the size, and a batch then takes equal sizes only.
+        larger: of what is larger than `shape`: "centre": the part about the centre; "random": a part at random in
+            training, and parts that cover the volume at inference, whose features are averaged.
+        slices: in the mode "slices": how many, evenly chosen over the volume (all where it has fewer). None: all.
+        step: in the mode "slices": every which slice is taken, before `slices` are chosen.
+
+    Example:
+        >>> signal = Signal(torch.zeros(1, 64, 64, 20), None, ("HU",), {"spacing": (1.0, 1.0, 2.0), "unit": "HU"})
+        >>> CtProcessing(windows="lung, bone", shape=(32, 48, 48))(signal)["values"].shape
+        torch.Size([2, 32, 48, 48])
+    """
+
+    mode: Literal["volume", "slices"] = "volume"
+    spacing: Spacing | None = None
+    foreground: float | None = Field(None, allow_inf_nan=False)
+    margin: float = Field(10.0, ge=0, le=1000)
+    windows: Annotated[tuple[str, ...] | None, BeforeValidator(_parts)] = None
+    range: tuple[float, float] | None = None
+    shape: tuple[int, ...] | None = None
+    larger: Literal["centre", "random"] = "centre"
+    slices: int | None = Field(None, ge=1)
+    step: int = Field(1, ge=1)
+    _seen: int = PrivateAttr(0)
+    _odd: dict[str, int] = PrivateAttr(default_factory=dict)
+
+    @field_validator("spacing")
+    @classmethod
+    def _possible(cls, spacing: Spacing | None) -> Spacing | None:
+        if spacing is not None and not all(0.05 <= mm <= 100 for mm in spacing):
+            raise ValueError("is mm along three axes, 0.05 to 100")
+        return spacing
+
+    @field_validator("windows")
+    @classmethod
+    def _known(cls, windows: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if windows is not None and not windows:
+            raise ValueError("names no window")
+        for window in windows or ():
+            parse_window(window)
+        return windows
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.windows is not None and self.range is not None:
+            raise ValueError("windows and range are two ways to the same thing; give one")
+        if self.range is not None and not self.range[0] < self.range[1]:
+            raise ValueError(f"range goes from low to high, not {self.range[0]:g} to {self.range[1]:g}")
+        axes = 2 if self.mode == "slices" else 3
+        if self.shape is not None and (len(self.shape) != axes or not all(1 <= n <= 2048 for n in self.shape)):
+            what = "(rows, columns)" if axes == 2 else "(slices, rows, columns)"
+            raise ValueError(f"shape is {what} of 1 to 2048 in the mode {self.mode}, not {self.shape}")
+        if self.mode == "volume" and (self.slices is not None or self.step != 1):
+            raise ValueError("slices and step go with mode = slices")
+        return self
+
+    @property
+    def channels(self) -> int:
+        """How many channels the values have."""
+        return 1 if self.range is not None else len(self.windows or ("chest",))
+
+    def prepare_parameters(self) -> dict[str, Any]:
+        """What `prepare` depends on."""
+        return {"spacing": self.spacing, "foreground": self.foreground, "margin": self.margin}
+
+    def prepare(self, signal: Signal) -> Signal:
+        """Resample to `spacing` and cut to the foreground; a signal that was prepared so is returned as it is.
+
+        Raises:
+            ReadError: the spacing of the signal is not known, and `spacing` is asked for.
+        """
+        done = repr(sorted(self.prepare_parameters().items()))
+        if signal.meta.get("prepared") == done:
+            return signal
+        data, spacing, meta = signal.data, signal.meta.get("spacing"), dict(signal.meta)
+        affine = None if meta.get("affine") is None else np.array(meta["affine"], dtype=np.float64)
+        if self.spacing is not None:
+            if spacing is None:
+                raise ReadError(
+                    "ct: processing.spacing is set, and the volume does not say how far its voxels are apart; set "
+                    "ct.spacing and ct.axes, or take processing.spacing away"
+                )
+            data, affine = resample(data, spacing, self.spacing, affine)
+            spacing = self.spacing
+        if self.foreground is not None:
+            margin = [round(self.margin / mm) for mm in spacing] if spacing else [round(self.margin)] * 3
+            box = foreground(data, self.foreground, margin)
+            if box is not None:
+                data = data[(slice(None), *box)].contiguous()
+                if affine is not None:
+                    affine[:3, 3] += affine[:3, :3] @ np.array([part.start for part in box], dtype=np.float64)
+        meta |= {
+            "spacing": None if spacing is None else tuple(float(mm) for mm in spacing),
+            "affine": None if affine is None else tuple(tuple(float(v) for v in row) for row in affine),
+            "prepared": done,
+        }
+        return replace(signal, data=data, meta=meta)
+
+    def __call__(self, signal: Signal) -> dict[str, Tensor]:
+        """Signal (1, X, Y, Z) -> `values` (C, D, H, W), or (S, C, H, W) with `mask` (S,); float32, 0 to 1.
+
+        Raises:
+            ReadError: the signal has no HU, and windows are asked for.
+        """
+        self._seen += 1
+        signal = self.prepare(signal)
+        data = signal.data
+        if self.mode == "slices":
+            data = data[..., self.chosen(data.shape[3])]
+        wanted = self._wanted(data)
+        if wanted != tuple(data.shape[1:]):
+            self._note_shape(tuple(data.shape[1:]), wanted)
+            fill = 0.0 if signal.meta.get("unit") == "none" else AIR
+            data = cut(data, [centred(n, w) for n, w in zip(data.shape[1:], wanted)], wanted, fill)
+        seen = data[0].flip(0, 1).permute(2, 1, 0).contiguous()
+        values = torch.stack(self._channels(seen, signal))
+        if self.mode == "volume":
+            return {"values": values}
+        values = values.transpose(0, 1).contiguous()
+        return {"values": values, "mask": torch.ones(len(values), dtype=torch.bool)}
+
+    def chosen(self, count: int) -> list[int]:
+        """Which of `count` slices are taken: the middle of each of equal parts.
+
+        Example:
+            >>> CtProcessing(mode="slices", slices=3).chosen(9)
+            [1, 4, 7]
+        """
+        stepped = list(range(0, count, self.step))
+        if self.slices is None or len(stepped) <= self.slices:
+            return stepped
+        return [stepped[int((i + 0.5) * len(stepped) / self.slices)] for i in range(self.slices)]
+
+    def collate(self, items: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Batch: `values` (B, C, D, H, W); or (B, S, C, H, W) and `mask` (B, S), with zeros after the last slice.
+
+        Raises:
+            ModelError: sizes differ, and no `shape` is set.
+        """
+        sizes = {tuple(item["values"].shape[1:]) for item in items}
+        if len(sizes) > 1:
+            said = " and ".join(" x ".join(map(str, size[-3:])) for size in sorted(sizes)[:2])
+            raise ModelError(f"ct: the batch has sizes {said}; set processing.shape")
+        if self.mode == "volume":
+            return {"values": torch.stack([item["values"] for item in items])}
+        most = max(len(item["mask"]) for item in items)
+        values = items[0]["values"].new_zeros(len(items), most, *items[0]["values"].shape[1:])
+        mask = torch.zeros(len(items), most, dtype=torch.bool)
+        for i, item in enumerate(items):
+            values[i, : len(item["mask"])], mask[i, : len(item["mask"])] = item["values"], item["mask"]
+        return {"values": values, "mask": mask}
+
+    def crop(self, signal: Signal, generator: torch.Generator) -> Signal:
+        """With `larger: random`, a part of the prepared volume at random."""
+        signal = self.prepare(signal)
+        if self.larger == "centre" or self.shape is None:
+            return signal
+        first, shape = [], self._wanted(signal.data)
+        for length, wanted in zip(signal.data.shape[1:], shape):
+            draw = torch.rand((), generator=generator, dtype=torch.float64)  # drawn always: the same draws each time
+            spare = length - wanted
+            first.append(int(draw * (spare + 1)) if spare > 0 else 0)
+        return self._part(signal, first, shape)
+
+    def segments(self, signal: Signal) -> list[Signal]:
+        """With `larger: random`, parts of `shape` that cover the prepared volume evenly; else the volume."""
+        signal = self.prepare(signal)
+        if self.larger == "centre" or self.shape is None:
+            return [signal]
+        shape = self._wanted(signal.data)
+        starts = []
+        for length, wanted in zip(signal.data.shape[1:], shape):
+            parts = math.ceil(length / wanted)
+            starts.append([round(i * (length - wanted) / (parts - 1)) for i in range(parts)] if parts > 1 else [0])
+        return [self._part(signal, first, shape) for first in product(*starts)]
+
+    def notes(self) -> list[str]:
+        """What was cut or padded of the volumes processed so far in this process."""
+        return [f"{count} of {self._seen} volumes {what}" for what, count in self._odd.items()]
+
+    def _wanted(self, data: Tensor) -> tuple[int, ...]:
+        """`shape` along x, y and z."""
+        if self.shape is None:
+            return tuple(data.shape[1:])
+        depth = data.shape[3] if self.mode == "slices" else self.shape[0]
+        return self.shape[-1], self.shape[-2], depth
+
+    def _part(self, signal: Signal, first: Sequence[int], shape: Sequence[int]) -> Signal:
+        box = tuple(slice(f, f + n) for f, n in zip(first, shape))
+        return replace(signal, data=signal.data[(slice(None), *box)])
+
+    def _channels(self, values: Tensor, signal: Signal) -> list[Tensor]:
+        if self.range is not None:
+            low, high = self.range
+            return [((values - low) / (high - low)).clamp(0, 1)]
+        if signal.meta.get("unit") == "none":
+            raise ReadError(
+                "ct: the volume has no Hounsfield units (ct.unit = none), so windows mean nothing; set processing.range, "
+                "as [0, 255]"
+            )
+        return [apply_window(values, parse_window(window)) for window in self.windows or ("chest",)]
+
+    def _note_shape(self, size: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+        if self.larger == "centre" and any(n > w for n, w in zip(size, wanted)):
+            self._note("are larger than processing.shape, and cut about their centre")
+        if any(n < w for n, w in zip(size, wanted)):
+            self._note("are smaller than processing.shape, and padded with air")
+
+    def _note(self, what: str) -> None:
+        self._odd[what] = self._odd.get(what, 0) + 1
