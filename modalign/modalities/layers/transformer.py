@@ -29,7 +29,9 @@ def drop_keys(logits: Tensor, ratio: float) -> Tensor:
     """
     if ratio <= 0:
         return logits
-    drop = torch.rand(logits.shape, device=logits.device) < ratio
+    # A key that a mask took away already is no key that could be kept.
+    masked = logits <= torch.finfo(logits.dtype).min
+    drop = masked | (torch.rand(logits.shape, device=logits.device) < ratio)
     best = F.one_hot(logits.argmax(-1), logits.shape[-1]).bool()
     drop = drop & ~(drop.all(-1, keepdim=True) & best)
     return logits.masked_fill(drop, torch.finfo(logits.dtype).min)
