@@ -66,7 +66,7 @@ class Encoder(nn.Module):
 
     def lora_targets(self) -> list[str]:
         """Names of the modules that LoRA adapts by default: every linear and convolutional layer."""
-        layers = (nn.Linear, nn.Conv1d, nn.Conv2d)
+        layers = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
         return [name for name, module in self.named_modules() if isinstance(module, layers)]
 
 
@@ -108,6 +108,17 @@ class Processing(BaseModel):
         values = torch.stack([nn.functional.pad(i["values"], (0, longest - n)) for i, n in zip(items, lengths)])
         mask = torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)
         return {"values": values, "mask": mask}
+
+    def prepare(self, signal: Signal) -> Signal:
+        """The costly and deterministic first part, done once an item and kept (on disk, where a run has a cache).
+
+        Idempotent: what was prepared comes back as it is. `__call__`, `crop` and `segments` take both kinds.
+        """
+        return signal
+
+    def prepare_parameters(self) -> dict[str, Any]:
+        """What `prepare` depends on; items that others have prepared are not taken."""
+        return self.parameters()
 
     def crop(self, signal: Signal, generator: torch.Generator) -> Signal:
         """Where recordings may be longer than what the encoder takes: one random window of it, for training."""

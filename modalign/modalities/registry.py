@@ -18,6 +18,7 @@ T = TypeVar("T", bound="type[Modality]")
 GROUP = "modalign.modalities"
 BUILT_IN = {
     "audio": "modalign.modalities.audio",
+    "ct": "modalign.modalities.ct",
     "ecg": "modalign.modalities.ecg",
     "motion": "modalign.modalities.motion",
     "text": "modalign.modalities.text",

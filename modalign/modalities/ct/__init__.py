@@ -1,0 +1,84 @@
+"""CT: volumes in Hounsfield units, as stacks of slices or in 3-D."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from modalign.modalities.base import Modality, Signal
+from modalign.modalities.ct.augment import AUGMENTATIONS
+from modalign.modalities.ct.encoders import ENCODERS
+from modalign.modalities.ct.fields import CtFields
+from modalign.modalities.ct.processing import CtProcessing
+from modalign.modalities.ct.reader import read_ct
+from modalign.modalities.ct.summary import features
+from modalign.modalities.registry import register_modality
+
+
+@cache
+def _descriptions() -> dict[str, tuple[str, ...]]:
+    text = Path(__file__).with_name("descriptions.yaml").read_text(encoding="utf-8")
+    return {label.lower(): tuple(sentences) for label, sentences in yaml.safe_load(text).items()}
+
+
+class Descriptions(Mapping[str, Sequence[str]]):
+    """`descriptions.yaml`, read when it is first asked for."""
+
+    def __getitem__(self, label: str) -> Sequence[str]:
+        """The sentences of a label, whatever its case, with spaces or underscores."""
+        return _descriptions()[label.strip().lower().replace("_", " ")]
+
+    def __iter__(self) -> Iterator[str]:
+        """The labels."""
+        return iter(_descriptions())
+
+    def __len__(self) -> int:
+        """How many labels there are."""
+        return len(_descriptions())
+
+
+@register_modality("ct")
+class Ct(Modality):
+    """Computed tomography.
+
+    A Signal's data is (1, X, Y, Z) in HU; X runs to the patient's right, Y to the front, Z to the head.
+
+    Example:
+        >>> volume = np.linspace(-1000, 1000, 4 * 5 * 6).reshape(4, 5, 6)
+        >>> Ct().load(volume, unit="HU", axes="SPL", spacing="5, 0.7, 0.7").data.shape
+        torch.Size([1, 6, 5, 4])
+    """
+
+    processing = CtProcessing
+    encoders = ENCODERS
+    default_encoder = "cnn3d"
+    fields = CtFields
+    augmentations = AUGMENTATIONS
+    templates = (
+        "a CT of {label}",
+        "a CT scan showing {label}",
+        "computed tomography with {label}",
+        "CT images of a patient with {label}",
+        "the CT shows {label}",
+        "the radiologist reports {label} on CT",
+        "{label}",
+    )
+    descriptions = Descriptions()
+
+    def read(self, source: Any, **fields: Any) -> Signal:
+        """Read a folder of DICOM slices, a DICOM file, NIfTI, NRRD, NPY, or an array or tensor.
+
+        Raises:
+            ReadError: anything that is missing, ambiguous or implausible; names the source and the mend.
+        """
+        source = Path(source) if isinstance(source, str) else source
+        return read_ct(source, CtFields(**self.parse_fields(fields)))
+
+    def summary_features(self, signal: Signal) -> np.ndarray[Any, Any]:
+        """Shares of densities, volume, extents and a coarse picture: see `summary.features`."""
+        return features(signal)

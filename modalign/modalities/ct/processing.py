@@ -20,6 +20,9 @@ from modalign.modalities.ct.geometry import AIR
 from modalign.modalities.ct.resample import centred, cut, foreground, resample
 from modalign.modalities.ct.windows import apply_window, parse_window
 
+DEFAULT_WINDOWS = {1: ("chest",), 3: ("lung", "chest", "bone")}
+"""Channels -> windows where a recipe names none."""
+
 
 def _parts(value: Any) -> Any:
     if isinstance(value, str):
@@ -40,8 +43,12 @@ class CtProcessing(Processing):
         margin: mm kept about the foreground.
         windows: names (lung, chest, abdomen, bone, brain, angio) or "level/width"; a channel each. None: chest.
         range: (low, high) of values that go to 0 and 1, in place of windows: for sources without HU, or HU as one channel.
+        channels: how many the encoder takes; dictated by it. Without `windows`, 1 is chest and 3 are lung, chest and
+            bone; a `range` is repeated.
+        mean, std: subtracted and divided by, a number a channel: of checkpoints that were trained so. None: 0 and 1.
         shape: voxels (D, H, W), or (H, W) in the mode "slices". What is larger is cut, what is smaller padded with air.
             None keeps the size, and a batch then takes equal sizes only.
+        sizing: "cut" (and pad) to `shape`, so that mm stay mm; or "resize" the whole volume (or slices) to it.
         larger: of what is larger than `shape`: "centre": the part about the centre; "random": a part at random in
             training, and parts that cover the volume at inference, whose features are averaged.
         slices: in the mode "slices": how many, evenly chosen over the volume (all where it has fewer). None: all.
@@ -49,7 +56,7 @@ class CtProcessing(Processing):
 
     Example:
         >>> signal = Signal(torch.zeros(1, 64, 64, 20), None, ("HU",), {"spacing": (1.0, 1.0, 2.0), "unit": "HU"})
-        >>> CtProcessing(windows="lung, bone", shape=(32, 48, 48))(signal)["values"].shape
+        >>> CtProcessing(windows="lung, bone", channels=2, shape=(32, 48, 48))(signal)["values"].shape
         torch.Size([2, 32, 48, 48])
     """
 
@@ -59,7 +66,11 @@ class CtProcessing(Processing):
     margin: float = Field(10.0, ge=0, le=1000)
     windows: Annotated[tuple[str, ...] | None, BeforeValidator(_parts)] = None
     range: tuple[float, float] | None = None
+    channels: int = Field(1, ge=1)
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
     shape: tuple[int, ...] | None = None
+    sizing: Literal["cut", "resize"] = "cut"
     larger: Literal["centre", "random"] = "centre"
     slices: int | None = Field(None, ge=1)
     step: int = Field(1, ge=1)
@@ -92,14 +103,20 @@ class CtProcessing(Processing):
         if self.shape is not None and (len(self.shape) != axes or not all(1 <= n <= 2048 for n in self.shape)):
             what = "(rows, columns)" if axes == 2 else "(slices, rows, columns)"
             raise ValueError(f"shape is {what} of 1 to 2048 in the mode {self.mode}, not {self.shape}")
+        named = self._names()
+        if self.range is None and len(named) != self.channels:
+            raise ValueError(
+                f"{len(named)} windows ({', '.join(named) or 'none named'}) for an encoder of {self.channels} channels; "
+                "name as many, or set the encoder's option channels"
+            )
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and (len(values) != self.channels or (name == "std" and min(values) <= 0)):
+                raise ValueError(f"{name} is {self.channels} numbers, one a channel, not {values}")
+        if self.sizing == "resize" and (self.shape is None or self.larger != "centre"):
+            raise ValueError("sizing = resize needs a shape, and nothing is then larger than it")
         if self.mode == "volume" and (self.slices is not None or self.step != 1):
             raise ValueError("slices and step go with mode = slices")
         return self
-
-    @property
-    def channels(self) -> int:
-        """How many channels the values have."""
-        return 1 if self.range is not None else len(self.windows or ("chest",))
 
     def prepare_parameters(self) -> dict[str, Any]:
         """What `prepare` depends on."""
@@ -150,12 +167,19 @@ class CtProcessing(Processing):
         if self.mode == "slices":
             data = data[..., self.chosen(data.shape[3])]
         wanted = self._wanted(data)
+        if self.sizing == "resize":
+            sizes = tuple(data.shape[1:])
+            data, _ = resample(data, (1.0, 1.0, 1.0), [n / w for n, w in zip(sizes, wanted)])
         if wanted != tuple(data.shape[1:]):
             self._note_shape(tuple(data.shape[1:]), wanted)
             fill = 0.0 if signal.meta.get("unit") == "none" else AIR
             data = cut(data, [centred(n, w) for n, w in zip(data.shape[1:], wanted)], wanted, fill)
         seen = data[0].flip(0, 1).permute(2, 1, 0).contiguous()
         values = torch.stack(self._channels(seen, signal))
+        if self.mean is not None:
+            values = values - values.new_tensor(self.mean).view(-1, 1, 1, 1)
+        if self.std is not None:
+            values = values / values.new_tensor(self.std).view(-1, 1, 1, 1)
         if self.mode == "volume":
             return {"values": values}
         values = values.transpose(0, 1).contiguous()
@@ -220,6 +244,9 @@ class CtProcessing(Processing):
         """What was cut or padded of the volumes processed so far in this process."""
         return [f"{count} of {self._seen} volumes {what}" for what, count in self._odd.items()]
 
+    def _names(self) -> tuple[str, ...]:
+        return self.windows if self.windows is not None else DEFAULT_WINDOWS.get(self.channels, ())
+
     def _wanted(self, data: Tensor) -> tuple[int, ...]:
         """`shape` along x, y and z."""
         if self.shape is None:
@@ -234,13 +261,13 @@ class CtProcessing(Processing):
     def _channels(self, values: Tensor, signal: Signal) -> list[Tensor]:
         if self.range is not None:
             low, high = self.range
-            return [((values - low) / (high - low)).clamp(0, 1)]
+            return [((values - low) / (high - low)).clamp(0, 1)] * self.channels
         if signal.meta.get("unit") == "none":
             raise ReadError(
                 "ct: the volume has no Hounsfield units (ct.unit = none), so windows mean nothing; set processing.range, "
                 "as [0, 255]"
             )
-        return [apply_window(values, parse_window(window)) for window in self.windows or ("chest",)]
+        return [apply_window(values, parse_window(window)) for window in self._names()]
 
     def _note_shape(self, size: tuple[int, ...], wanted: tuple[int, ...]) -> None:
         if self.larger == "centre" and any(n > w for n, w in zip(size, wanted)):
