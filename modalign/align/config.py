@@ -126,6 +126,9 @@ class TrainingConfig(Section):
     keep_checkpoints: int = Field(2, ge=1)
     log_every: int = Field(10, ge=1, description="steps between logged losses")
     workers: int = Field(0, ge=0, description="processes that read and process rows")
+    cache: str | None = Field(
+        None, description="folder for recordings whose preparation is costly (CT); None: `cache` in the run's folder"
+    )
     tensorboard: bool = Field(False, description="needs the extra 'logging'")
 
 

@@ -19,6 +19,7 @@ from modalign.align.manifest import Manifest, Row
 from modalign.align.model import POOLED, AlignmentModel, Tower
 from modalign.align.pairs import pair_batch
 from modalign.align.sampler import choice_for, generator_for
+from modalign.align.signal_cache import SignalCache, load_prepared
 from modalign.errors import ManifestError, ReadError
 from modalign.modalities.base import Augmentation, Processing, Signal, augment
 
@@ -67,6 +68,7 @@ class AlignmentDataset(Dataset[Item]):
         train: augment and sample captions; otherwise the first caption and no augmentation.
         templates: tower -> templates that turn the label of a row without a caption into one: those of the text's own
             tower, else those of the recordings that the row has; a modality's own where a tower has none here.
+        cache: where signals whose preparation is costly are kept, or None.
     """
 
     def __init__(
@@ -76,8 +78,10 @@ class AlignmentDataset(Dataset[Item]):
         seed: int = 0,
         train: bool = False,
         templates: Mapping[str, Sequence[str]] | None = None,
+        cache: SignalCache | None = None,
     ) -> None:
         self.manifest = manifest
+        self.cache = cache
         self.seed = seed
         self.train = train
         # The towers' modules stay out, so that a worker process is not sent the weights.
@@ -133,7 +137,7 @@ class AlignmentDataset(Dataset[Item]):
         return tuple(said) or self.modalities[tower].templates
 
     def signal(self, index: int, tower: str, key: Key) -> Signal:
-        """Read the item, or take it from memory.
+        """Read and prepare the item, or take it from memory or the cache.
 
         Raises:
             ReadError: names the row too.
@@ -145,7 +149,7 @@ class AlignmentDataset(Dataset[Item]):
         modality = self.modalities[tower]
         source = key[0] if not modality.is_path else row.sources[tower]
         try:
-            signal = modality.load(source, **row.fields.get(tower, {}))
+            signal = load_prepared(self.cache, source, row.fields.get(tower, {}), modality, self.processing[tower])
         except ReadError as error:
             raise ReadError(f"{self.manifest.path}: row {row.id!r}: {error}") from error.__cause__
         # Two recordings with the same samples are the same item, whatever their files are called.

@@ -23,6 +23,7 @@ from modalign.align.losses import PairLoss, get_loss
 from modalign.align.manifest import Manifest
 from modalign.align.model import AlignmentModel
 from modalign.align.sampler import EpochBatchSampler
+from modalign.align.signal_cache import SignalCache
 from modalign.errors import ManifestError, ModelError, RecipeError, suggest
 from modalign.modalities.base import Processing
 
@@ -47,6 +48,7 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         out: folder for checkpoints and logs.
         evaluators: tasks that are run on `val` at each evaluation.
         callbacks: transformers callbacks.
+        cache: where signals whose preparation is costly are kept.
 
     Raises:
         ManifestError: a pair has no rows, or no pair has two in `val`.
@@ -63,13 +65,20 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         out: Path,
         evaluators: Sequence[Evaluator] = (),
         callbacks: Sequence[TrainerCallback] = (),
+        cache: SignalCache | None = None,
     ) -> None:
         self.recipe = recipe
         self.pair_loss: PairLoss = get_loss(recipe.loss.name, recipe.loss.options)
         self.evaluators = list(evaluators)
         towers = {name: model.tower(name) for name in model.towers}
-        self.train_rows = AlignmentDataset(train, towers, recipe.seed, train=True, templates=recipe.templates)
-        self.val_rows = None if val is None else AlignmentDataset(val, towers, recipe.seed, templates=recipe.templates)
+        self.train_rows = AlignmentDataset(
+            train, towers, recipe.seed, train=True, templates=recipe.templates, cache=cache
+        )
+        self.val_rows = (
+            None
+            if val is None
+            else AlignmentDataset(val, towers, recipe.seed, templates=recipe.templates, cache=cache)
+        )
         self.pair_counts = check_captions(self.train_rows, recipe.pairs)
         if self.val_rows is not None and max(count_pairs(self.val_rows, recipe.pairs).values()) < 2:
             raise ManifestError(

@@ -19,6 +19,7 @@ from modalign.align.config import ModelConfig, Recipe
 from modalign.align.manifest import Manifest, check_groups, read_manifest
 from modalign.align.model import AlignmentModel, build_model
 from modalign.align.progress import ProgressBar
+from modalign.align.signal_cache import SignalCache
 from modalign.align.trainer import AlignmentTrainer
 from modalign.errors import ManifestError, ModelError, suggest
 from modalign.modalities.base import Modality
@@ -151,7 +152,7 @@ def prepare_folder(out: Path, resume: bool) -> None:
     out.mkdir(parents=True, exist_ok=True)
 
 
-HARMLESS = {"workers", "log_every", "keep_checkpoints", "tensorboard"}
+HARMLESS = {"workers", "cache", "log_every", "keep_checkpoints", "tensorboard"}
 """Keys of `training` that change no weight, so that a resumed run may have others."""
 
 
@@ -224,7 +225,9 @@ def _fit(
     evaluators = [prompt_figures({name: recipe.templates.get(name, []) for name in recordings}, recipe.text)]
     logging.getLogger("transformers").setLevel(logging.ERROR)
     samples = recipe.training.batch_size * recipe.training.accumulation
-    trainer = AlignmentTrainer(model, recipe, rows, val, out, evaluators, [ProgressBar(title, samples, console)])
+    cache = SignalCache(recipe.training.cache or out.parent / "cache")
+    bar = ProgressBar(title, samples, console)
+    trainer = AlignmentTrainer(model, recipe, rows, val, out, evaluators, [bar], cache)
     for (a, b), count in trainer.pair_counts.items():
         console.print(f"{title}: {count:,} rows pair {a} with {b}")
     for note in trainer.notes:
@@ -233,6 +236,8 @@ def _fit(
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     model.eval()
+    if cache.hits or cache.made or cache.unsaved:
+        console.print(f"{title}: {cache.report()}")
     console.print(f"{title}: {trainer.state.global_step:,} updates in {time.perf_counter() - started:.1f} s")
 
 
