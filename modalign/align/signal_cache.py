@@ -2,8 +2,8 @@
 
 MONAI's `PersistentDataset` does the same for its transforms, but stores pickles, and this package loads none: an entry
 here is one safetensors file, whose header holds the rest of the signal as JSON. An entry is found by what it was made
-from (path, sizes and times of all files, the manifest's fields, the parameters of `prepare`, this package's version), is
-written beside and renamed, so that two processes may share a folder, and is made again where it is damaged.
+from (path, sizes and times of all files, the manifest's fields, the parameters of `prepare`, this package's version),
+is written beside and renamed, so that two processes may share a folder, and is made again where it is damaged.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-import modalign
 from modalign.errors import ReadError
 from modalign.modalities.base import Processing, Signal
 
@@ -95,7 +95,7 @@ class SignalCache:
         files = identity(source)
         if files is None:
             return None
-        said = [modalign.__version__, modality, str(source.resolve()), files, sorted(map(str, fields.items()))]
+        said = [version("modalign"), modality, str(source.resolve()), files, sorted(map(str, fields.items()))]
         parameters = [type(processing).__qualname__, processing.prepare_parameters()]
         text = json.dumps([said, parameters], sort_keys=True, default=str)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
@@ -151,8 +151,8 @@ def read_entry(path: Path) -> tuple[Signal, float] | None:
         if _hash(data, said["signal"]) != said["hash"]:
             return None
         about = json.loads(said["signal"])
-        signal = Signal(data, about["rate"], tuple(about["channels"]), {k: _tuples(v) for k, v in about["meta"].items()})
-        return signal, float(about["seconds"])
+        meta = {key: _tuples(value) for key, value in about["meta"].items()}
+        return Signal(data, about["rate"], tuple(about["channels"]), meta), float(about["seconds"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
 

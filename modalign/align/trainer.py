@@ -75,9 +75,7 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
             train, towers, recipe.seed, train=True, templates=recipe.templates, cache=cache
         )
         self.val_rows = (
-            None
-            if val is None
-            else AlignmentDataset(val, towers, recipe.seed, templates=recipe.templates, cache=cache)
+            None if val is None else AlignmentDataset(val, towers, recipe.seed, templates=recipe.templates, cache=cache)
         )
         self.pair_counts = check_captions(self.train_rows, recipe.pairs)
         if self.val_rows is not None and max(count_pairs(self.val_rows, recipe.pairs).values()) < 2:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from modalign.modalities.base import Modality, Signal
 from modalign.modalities.ct.augment import AUGMENTATIONS
@@ -17,29 +14,8 @@ from modalign.modalities.ct.fields import CtFields
 from modalign.modalities.ct.processing import CtProcessing
 from modalign.modalities.ct.reader import read_ct
 from modalign.modalities.ct.summary import features
+from modalign.modalities.descriptions import Descriptions
 from modalign.modalities.registry import register_modality
-
-
-@cache
-def _descriptions() -> dict[str, tuple[str, ...]]:
-    text = Path(__file__).with_name("descriptions.yaml").read_text(encoding="utf-8")
-    return {label.lower(): tuple(sentences) for label, sentences in yaml.safe_load(text).items()}
-
-
-class Descriptions(Mapping[str, Sequence[str]]):
-    """`descriptions.yaml`, read when it is first asked for."""
-
-    def __getitem__(self, label: str) -> Sequence[str]:
-        """The sentences of a label, whatever its case, with spaces or underscores."""
-        return _descriptions()[label.strip().lower().replace("_", " ")]
-
-    def __iter__(self) -> Iterator[str]:
-        """The labels."""
-        return iter(_descriptions())
-
-    def __len__(self) -> int:
-        """How many labels there are."""
-        return len(_descriptions())
 
 
 @register_modality("ct")
@@ -68,7 +44,7 @@ class Ct(Modality):
         "the radiologist reports {label} on CT",
         "{label}",
     )
-    descriptions = Descriptions()
+    descriptions = Descriptions(Path(__file__).with_name("descriptions.yaml"))
 
     def read(self, source: Any, **fields: Any) -> Signal:
         """Read a folder of DICOM slices, a DICOM file, NIfTI, NRRD, NPY, or an array or tensor.

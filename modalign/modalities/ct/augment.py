@@ -1,4 +1,4 @@
-"""Augmentations of volumes (1, X, Y, Z) in HU, before windows. X runs to the patient's right, Y forward, Z to the head."""
+"""Augmentations of volumes (1, X, Y, Z) in HU, before windows; X runs to the right, Y forward, Z to the head."""
 
 from __future__ import annotations
 

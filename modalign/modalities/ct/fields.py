@@ -10,7 +10,7 @@ from modalign.modalities.ct.geometry import from_code
 
 
 def parse_numbers(value: Any) -> Any:
-    """"0.7, 0.7, 2" -> (0.7, 0.7, 2.0); a lone number stands for each axis."""
+    """ "0.7, 0.7, 2" -> (0.7, 0.7, 2.0); a lone number stands for each axis."""
     if value is None:
         return None
     if isinstance(value, str):

@@ -111,7 +111,9 @@ def missing(distances: Floats) -> list[tuple[int, int]]:
     return [(i, round(step) - 1) for i, step in steps] if whole else []
 
 
-def affine_of(first: Floats, last: Floats, count: int, orientation: Floats, spacing: Floats, thickness: float) -> Floats:
+def affine_of(
+    first: Floats, last: Floats, count: int, orientation: Floats, spacing: Floats, thickness: float
+) -> Floats:
     """The RAS affine of an even stack in DICOM's coordinates.
 
     Args:
@@ -255,7 +257,7 @@ def unshear(
     size = [slices.shape[i] + int(np.ceil(shift[:, i].max() - low[i] - 1e-6)) for i in range(2)]
     heights = local[:, 2]
     step = float(np.median(np.diff(heights))) if step is None else step
-    count = int(math.floor((heights[-1] - heights[0]) / step + 1e-6)) + 1
+    count = math.floor((heights[-1] - heights[0]) / step + 1e-6) + 1
     out = np.empty((*size, count), dtype=np.float32)
     held: dict[int, Array] = {}
     for k in range(count):

@@ -27,7 +27,7 @@ def read_nifti(path: Path, fields: CtFields) -> Volume:
     MONAI's reader mends headers whose sform, qform and voxel size disagree by choosing one; here they are refused.
 
     Raises:
-        ReadError: it is damaged, has more or fewer than three axes, no orientation, or a header that contradicts itself.
+        ReadError: it is damaged, has other than three axes, no orientation, or a header that contradicts itself.
         MissingExtraError: monai or nibabel is not installed.
     """
     try:
@@ -55,7 +55,9 @@ def read_nifti(path: Path, fields: CtFields) -> Volume:
         data, _ = reader.get_data(reader.read(path))
     except (OSError, EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
         raise ReadError(f"{path}: its voxels are damaged or cut short ({short(error)}); copy it again") from error
-    return Volume(str(path), "nifti", np.asarray(data).reshape(shape), affine, info={"stored": str(header.get_data_dtype())})
+    return Volume(
+        str(path), "nifti", np.asarray(data).reshape(shape), affine, info={"stored": str(header.get_data_dtype())}
+    )
 
 
 def _check_kind(dtype: np.dtype[Any], path: Path) -> None:
@@ -125,7 +127,7 @@ def _affine(image: Any, fields: CtFields, path: Path) -> Floats | None:
 
 
 def _agree(a: Floats, b: Floats, shape: tuple[int, ...]) -> bool:
-    """Whether two affines put no corner a voxel apart. A sheared sform has a qform without the shear: also disagreement."""
+    """Whether two affines put no corner a voxel apart. A sheared sform and its qform, which has no shear, do."""
     corners = np.array(np.meshgrid(*[[0, n - 1] for n in shape[:3]])).reshape(3, -1)
     corners = np.vstack([corners, np.ones(8)])
     apart = np.linalg.norm(((a - b) @ corners)[:3], axis=0).max()

@@ -85,8 +85,8 @@ def _affine(header: Any, fields: CtFields, path: Path) -> Floats | None:
             return None
         what = f"its space is {space!r}" if space else "it says no space"
         raise ReadError(
-            f"{path}: {what}{'' if directions is not None else ' and no space directions'}, so where its axes run is not "
-            f"known; save it with one of {', '.join(k for k in SPACES if '-' in k)}, or set ct.axes and ct.spacing"
+            f"{path}: {what}{'' if directions is not None else ' and no space directions'}, so where its axes run is "
+            f"not known; save it with one of {', '.join(k for k in SPACES if '-' in k)}, or set ct.axes and ct.spacing"
         )
     directions = np.asarray(directions, dtype=np.float64)
     origin = np.asarray(header.get("space origin", np.zeros(3)), dtype=np.float64)

@@ -42,7 +42,7 @@ class CtProcessing(Processing):
         foreground: HU above which a voxel is foreground: the box about all of them is kept. None: everything.
         margin: mm kept about the foreground.
         windows: names (lung, chest, abdomen, bone, brain, angio) or "level/width"; a channel each. None: chest.
-        range: (low, high) of values that go to 0 and 1, in place of windows: for sources without HU, or HU as one channel.
+        range: (low, high) of values that go to 0 and 1, in place of windows: for sources without HU, or one wide window.
         channels: how many the encoder takes; dictated by it. Without `windows`, 1 is chest and 3 are lung, chest and
             bone; a `range` is repeated.
         mean, std: subtracted and divided by, a number a channel: of checkpoints that were trained so. None: 0 and 1.
@@ -106,8 +106,8 @@ class CtProcessing(Processing):
         named = self._names()
         if self.range is None and len(named) != self.channels:
             raise ValueError(
-                f"{len(named)} windows ({', '.join(named) or 'none named'}) for an encoder of {self.channels} channels; "
-                "name as many, or set the encoder's option channels"
+                f"{len(named)} windows ({', '.join(named) or 'none named'}) for an encoder of {self.channels} "
+                "channels; name as many, or set the encoder's option channels"
             )
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and (len(values) != self.channels or (name == "std" and min(values) <= 0)):
@@ -264,8 +264,8 @@ class CtProcessing(Processing):
             return [((values - low) / (high - low)).clamp(0, 1)] * self.channels
         if signal.meta.get("unit") == "none":
             raise ReadError(
-                "ct: the volume has no Hounsfield units (ct.unit = none), so windows mean nothing; set processing.range, "
-                "as [0, 255]"
+                "ct: the volume has no Hounsfield units (ct.unit = none), so windows mean nothing; set "
+                "processing.range, as [0, 255]"
             )
         return [apply_window(values, parse_window(window)) for window in self._names()]
 

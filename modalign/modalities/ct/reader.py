@@ -27,8 +27,8 @@ def read_ct(source: Any, fields: CtFields) -> Signal:
         fields: what the source cannot say of itself.
 
     Returns:
-        Signal of data (1, X, Y, Z): HU, X to the right, Y to the front, Z to the head (the nearest voxel axes: nothing is
-        interpolated). meta: `affine` (voxel index -> RAS mm) and `spacing` (mm), None where none is known; `unit`,
+        Signal of data (1, X, Y, Z): HU, X to the right, Y to the front, Z to the head (the nearest voxel axes:
+        nothing is interpolated). meta: `affine` (voxel index -> RAS mm) and `spacing` (mm), None where none is known; `unit`,
         `format`, and technical facts; nothing of a patient.
 
     Raises:

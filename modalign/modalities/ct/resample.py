@@ -57,7 +57,7 @@ def resample(
 
 
 def foreground(data: Tensor, threshold: float, margin: Sequence[int]) -> tuple[slice, slice, slice] | None:
-    """The box about all voxels of (1, X, Y, Z) above a threshold, with a margin in voxels; None where there are none."""
+    """The box about all voxels of (1, X, Y, Z) above a threshold, with a margin in voxels; None for none."""
     above = data[0] > threshold
     if not bool(above.any()):
         return None

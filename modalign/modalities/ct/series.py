@@ -155,8 +155,8 @@ def _check_alike(slices: Sequence[Slice], path: Path) -> None:
         for name, a, b, tolerance in pairs:
             if np.abs(a - b).max() > tolerance:
                 raise ReadError(
-                    f"{path}: is a mixed series: {name} is {_said(a)} in {first.name} and {_said(b)} in {one.name}; keep "
-                    "the slices of one kind in a folder of their own"
+                    f"{path}: is a mixed series: {name} is {_said(a)} in {first.name} and {_said(b)} in {one.name}; "
+                    "keep the slices of one kind in a folder of their own"
                 )
 
 
@@ -180,8 +180,8 @@ def _check_tilt_tag(first: Slice, fields: CtFields, path: Path) -> None:
     upright = math.degrees(math.acos(min(1.0, float(np.abs(geometry.normal_of(first.orientation)).max()))))
     if fields.tilt == "check" and abs(first.tilt) > 0.5 and upright < geometry.TILT_DEGREES:
         raise ReadError(
-            f"{path}: GantryDetectorTilt says {first.tilt:g} degrees and ImageOrientationPatient says none; set ct.tilt "
-            "= ignore if its slices are known to be upright"
+            f"{path}: GantryDetectorTilt says {first.tilt:g} degrees and ImageOrientationPatient says none; set "
+            "ct.tilt = ignore if its slices are known to be upright"
         )
 
 

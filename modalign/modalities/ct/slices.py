@@ -154,7 +154,8 @@ def hounsfield(image: DicomImage, frame: int, unit: str | None) -> Array:
         values[outside] = AIR
     elif outside.any() and not outside.all():
         values[outside] = values[~outside].min()
-    return values.T
+    turned: Array = values.T
+    return turned
 
 
 def _tag(dataset: Any, groups: Any, frame: int, sequence: str, name: str, where: str) -> Any:

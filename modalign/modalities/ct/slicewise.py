@@ -63,9 +63,7 @@ class SliceEncoder(Encoder):
 
     padding = "exact"
 
-    def __init__(
-        self, encoder: str = "cnn", *, hidden: int = 128, options_2d: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, encoder: str = "cnn", *, hidden: int = 128, options_2d: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         positive("slices", hidden=hidden)
         if encoder not in ENCODERS_2D:

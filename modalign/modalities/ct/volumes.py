@@ -181,9 +181,7 @@ def densenet121_3d(
         "channels": channels, "growth": growth, "features": features, "blocks": list(blocks), "norm_kind": norm_kind,
         "dropout": dropout,
     }  # fmt: skip
-    return VolumeEncoder(
-        "densenet121_3d", backbone, width, options=options, stride=2 << len(blocks), dropout=dropout
-    )
+    return VolumeEncoder("densenet121_3d", backbone, width, options=options, stride=2 << len(blocks), dropout=dropout)
 
 
 class SwinBackbone(nn.Module):
@@ -232,9 +230,7 @@ def swin_unetr(
         "heads": list(heads), "dropout": dropout,
     }  # fmt: skip
     backbone = SwinBackbone(channels, feature_size, window, depths, heads)
-    return VolumeEncoder(
-        "swin_unetr", backbone, feature_size * 16, options=options, stride=32, dropout=dropout
-    )
+    return VolumeEncoder("swin_unetr", backbone, feature_size * 16, options=options, stride=32, dropout=dropout)
 
 
 class Vit3d(Encoder):
@@ -271,8 +267,8 @@ class Vit3d(Encoder):
         fraction("vit3d", dropout=dropout)
         if len(shape) != 3 or any(n % patch for n in shape) or width % heads:
             raise RecipeError(
-                f"encoder 'vit3d': shape is three multiples of patch ({patch}) and width a multiple of heads ({heads}), "
-                f"not {list(shape)} and {width}"
+                f"encoder 'vit3d': shape is three multiples of patch ({patch}) and width a multiple of heads "
+                f"({heads}), not {list(shape)} and {width}"
             )
         self.width, self.shape = width, tuple(shape)
         self.vit = monai_transformer("vit").ViT(
