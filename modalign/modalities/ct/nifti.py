@@ -17,6 +17,8 @@ from modalign.modalities.ct.volume import Volume, check_size, check_three, short
 
 DEFLATE = 1032
 """Deflate shrinks to 1/1032 at best."""
+SPARE = 512
+"""Bytes that may follow the voxels, since some programs fill up a block."""
 TO_MM = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
 """Nearly every program leaves the unit out and means mm; a spacing that is none then is refused."""
 
@@ -48,7 +50,7 @@ def read_nifti(path: Path, fields: CtFields) -> Volume:
     check_size(shape, str(path))
     check_three(shape, str(path))
     _check_kind(image.get_data_dtype(), path)
-    _check_bytes(path, int(header.get_data_offset()), math.prod(shape) * image.get_data_dtype().itemsize)
+    _check_bytes(path, int(image.dataobj.offset), math.prod(shape) * image.get_data_dtype().itemsize)
     affine = _affine(image, fields, path)
     reader = NibabelReader(squeeze_non_spatial_dims=True)
     try:
@@ -70,21 +72,40 @@ def _check_bytes(path: Path, offset: int, needed: int) -> None:
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     if packed:
-        if needed > size * DEFLATE:
-            raise ReadError(
-                f"{path}: its header says {needed:,} bytes of voxels, more than {size:,} packed bytes can hold; "
-                "the header lies, or the file is cut short"
-            )
+        _check_packed(path, offset + needed)
         return
     if offset + needed > size:
         raise ReadError(
             f"{path}: its header says {needed:,} bytes of voxels from byte {offset:,}, and the file has {size:,}; "
             "it is cut short, or its header lies"
         )
-    if size - offset - needed > 512:
+    if size - offset - needed > SPARE:
         raise ReadError(
             f"{path}: has {size - offset - needed:,} bytes more than the {needed:,} that its header says; its size or "
             "offset is wrong, export it again"
+        )
+
+
+def _check_packed(path: Path, needed: int) -> None:
+    """Unpack once, keeping nothing: nibabel stops where the voxels end, before the checksum of the whole."""
+    size, held = path.stat().st_size, 0
+    if needed > size * DEFLATE:
+        raise ReadError(
+            f"{path}: its header says {needed:,} bytes, more than {size:,} packed bytes can hold; the header lies, or "
+            "the file is cut short"
+        )
+    try:
+        with gzip.open(path) as file:
+            while chunk := file.read(1 << 20):
+                held += len(chunk)
+                if held > needed + SPARE:
+                    break
+    except (OSError, EOFError, zlib.error) as error:
+        raise ReadError(f"{path}: is damaged or cut short ({short(error)}); copy it again") from error
+    if not needed <= held <= needed + SPARE:
+        raise ReadError(
+            f"{path}: its header says {needed:,} bytes, and it holds {'more' if held > needed else f'{held:,}'}; the "
+            "header lies, export it again"
         )
 
 

@@ -42,7 +42,7 @@ class CtProcessing(Processing):
         foreground: HU above which a voxel is foreground: the box about all of them is kept. None: everything.
         margin: mm kept about the foreground.
         windows: names (lung, chest, abdomen, bone, brain, angio) or "level/width"; a channel each. None: chest.
-        range: (low, high) of values that go to 0 and 1, in place of windows: for sources without HU, or one wide window.
+        range: (low, high) of values that go to 0 and 1, in place of windows: for sources without HU.
         channels: how many the encoder takes; dictated by it. Without `windows`, 1 is chest and 3 are lung, chest and
             bone; a `range` is repeated.
         mean, std: subtracted and divided by, a number a channel: of checkpoints that were trained so. None: 0 and 1.

@@ -28,8 +28,8 @@ def read_ct(source: Any, fields: CtFields) -> Signal:
 
     Returns:
         Signal of data (1, X, Y, Z): HU, X to the right, Y to the front, Z to the head (the nearest voxel axes:
-        nothing is interpolated). meta: `affine` (voxel index -> RAS mm) and `spacing` (mm), None where none is known; `unit`,
-        `format`, and technical facts; nothing of a patient.
+        nothing is interpolated). meta: `affine` (voxel index -> RAS mm) and `spacing` (mm), None where none is known;
+        `unit`, `format`, and technical facts; nothing of a patient.
 
     Raises:
         ReadError: anything that is missing, ambiguous or implausible; names the source and the mend.
