@@ -24,6 +24,15 @@ DEFAULT_WINDOWS = {1: ("chest",), 3: ("lung", "chest", "bone")}
 """Channels -> windows where a recipe names none."""
 
 
+def _moved(affine: Any, first: Sequence[int]) -> Any:
+    """An affine (nested tuples, or None) of the part of a volume that begins at voxel `first`."""
+    if affine is None:
+        return None
+    matrix = np.array(affine, dtype=np.float64)
+    matrix[:3, 3] += matrix[:3, :3] @ np.array(first, dtype=np.float64)
+    return tuple(tuple(float(v) for v in row) for row in matrix)
+
+
 def _parts(value: Any) -> Any:
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",")]
@@ -31,7 +40,7 @@ def _parts(value: Any) -> Any:
 
 
 class CtProcessing(Processing):
-    """Spacing, foreground (the costly part: `prepare`), then shape and windows.
+    """Spacing, foreground, resizing (the costly part: `prepare`), then shape and windows.
 
     Values are in the order that a reader of CT sees: slices from the feet to the head, rows from the front to the
     back, columns from the patient's right to the left.
@@ -120,10 +129,11 @@ class CtProcessing(Processing):
 
     def prepare_parameters(self) -> dict[str, Any]:
         """What `prepare` depends on."""
-        return {"spacing": self.spacing, "foreground": self.foreground, "margin": self.margin}
+        said: dict[str, Any] = {"spacing": self.spacing, "foreground": self.foreground, "margin": self.margin}
+        return {**said, "mode": self.mode, "size": self.shape} if self.sizing == "resize" else said
 
     def prepare(self, signal: Signal) -> Signal:
-        """Resample to `spacing` and cut to the foreground; a signal that was prepared so is returned as it is.
+        """Resample to `spacing`, cut to the foreground, and resize; a signal prepared so is returned as it is.
 
         Raises:
             ReadError: the spacing of the signal is not known, and `spacing` is asked for.
@@ -146,11 +156,17 @@ class CtProcessing(Processing):
             box = foreground(data, self.foreground, margin)
             if box is not None:
                 data = data[(slice(None), *box)].contiguous()
-                if affine is not None:
-                    affine[:3, 3] += affine[:3, :3] @ np.array([part.start for part in box], dtype=np.float64)
+                affine = None if affine is None else np.array(_moved(affine, [part.start for part in box]))
+        if self.sizing == "resize":
+            sizes = tuple(data.shape[1:])
+            factors = [n / w for n, w in zip(sizes, self._wanted(data))]
+            old = spacing or (1.0, 1.0, 1.0)
+            new = [mm * factor for mm, factor in zip(old, factors)]
+            data, affine = resample(data, old, new, affine)
+            spacing = None if spacing is None else tuple(new)
         meta |= {
             "spacing": None if spacing is None else tuple(float(mm) for mm in spacing),
-            "affine": None if affine is None else tuple(tuple(float(v) for v in row) for row in affine),
+            "affine": _moved(affine, (0, 0, 0)),
             "prepared": done,
         }
         return replace(signal, data=data, meta=meta)
@@ -167,9 +183,6 @@ class CtProcessing(Processing):
         if self.mode == "slices":
             data = data[..., self.chosen(data.shape[3])]
         wanted = self._wanted(data)
-        if self.sizing == "resize":
-            sizes = tuple(data.shape[1:])
-            data, _ = resample(data, (1.0, 1.0, 1.0), [n / w for n, w in zip(sizes, wanted)])
         if wanted != tuple(data.shape[1:]):
             self._note_shape(tuple(data.shape[1:]), wanted)
             fill = 0.0 if signal.meta.get("unit") == "none" else AIR
@@ -256,7 +269,8 @@ class CtProcessing(Processing):
 
     def _part(self, signal: Signal, first: Sequence[int], shape: Sequence[int]) -> Signal:
         box = tuple(slice(f, f + n) for f, n in zip(first, shape))
-        return replace(signal, data=signal.data[(slice(None), *box)])
+        meta = {**signal.meta, "affine": _moved(signal.meta.get("affine"), first)}
+        return replace(signal, data=signal.data[(slice(None), *box)], meta=meta)
 
     def _channels(self, values: Tensor, signal: Signal) -> list[Tensor]:
         if self.range is not None:
