@@ -65,9 +65,16 @@ class Encoder(nn.Module):
         return {}
 
     def lora_targets(self) -> list[str]:
-        """Names of the modules that LoRA adapts by default: every linear and convolutional layer."""
+        """Names of the modules that LoRA adapts by default: every linear and convolutional layer.
+
+        3-D convolutions of 1 x 1 are left out: peft (0.21) takes them for 2-D ones when it merges, and fails.
+        """
         layers = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-        return [name for name, module in self.named_modules() if isinstance(module, layers)]
+        return [
+            name
+            for name, module in self.named_modules()
+            if isinstance(module, layers) and not (isinstance(module, nn.Conv3d) and module.kernel_size[:2] == (1, 1))
+        ]
 
 
 def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:

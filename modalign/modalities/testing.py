@@ -40,7 +40,8 @@ def check_modality(
 
     Args:
         name: the registered name.
-        samples: at least two sources, of different lengths where the modality has lengths.
+        samples: at least two sources, of different lengths where the modality has lengths. The first one's kind (a
+            file, or a folder of files) is what damaged sources are made like.
         tmp_path: an empty folder.
         encoders: encoder name -> options to test it with; None tests every registered one with its defaults.
         processing: parameters for the processing.
@@ -79,10 +80,8 @@ def _check_reading_errors(modality: Modality, sample: Sample, tmp_path: Path) ->
         return
     if not isinstance(sample.source, (str, Path)):
         return
-    suffix = "".join(Path(sample.source).suffixes)
-    for kind, content in {"empty": b"", "garbage": b"\x00\xff\x13not a recording\n" * 7}.items():
-        path = tmp_path / f"{kind}{suffix}"
-        path.write_bytes(content)
+    suffix = "" if Path(sample.source).is_dir() else "".join(Path(sample.source).suffixes)
+    for path in _bad_sources(Path(sample.source), suffix, tmp_path):
         with pytest.raises(ReadError) as caught:
             modality.load(path, **sample.fields)
         assert path.name in str(caught.value), f"the error names the file: {caught.value}"
@@ -100,6 +99,23 @@ def _check_reading_errors(modality: Modality, sample: Sample, tmp_path: Path) ->
         Spoilt().load(sample.source, **sample.fields)
     with pytest.raises(ReadError, match="not a field"):
         modality.load(sample.source, **{**sample.fields, "no_such_field": 1})
+
+
+def _bad_sources(good: Path, suffix: str, tmp_path: Path) -> list[Path]:
+    """Sources of the same kind that hold nothing, or nothing that can be read: files, or folders of such a file."""
+    contents = {"empty": b"", "garbage": b"\x00\xff\x13not a recording\n" * 7}
+    paths = [tmp_path / f"{kind}{suffix}" for kind in contents]
+    if not good.is_dir():
+        for path, content in zip(paths, contents.values()):
+            path.write_bytes(content)
+        return paths
+    name = min(p.name for p in good.iterdir() if p.is_file())
+    for path, content in zip(paths, contents.values()):
+        path.mkdir()
+        (path / name).write_bytes(content)
+    hollow = tmp_path / "hollow"
+    hollow.mkdir()
+    return [*paths, hollow]
 
 
 def _check_augmentations(modality: Modality, signal: Signal) -> None:
