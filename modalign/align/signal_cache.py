@@ -102,7 +102,7 @@ class SignalCache:
 
     def report(self) -> str:
         """One line for the log."""
-        text = f"{self.hits:,} volumes from the cache, {self.made:,} made and kept in {self.folder}"
+        text = f"{self.hits:,} recordings from the cache, {self.made:,} made and kept in {self.folder}"
         if self.saved >= 1:
             text += f"; saved about {self.saved:.0f} s"
         return text + (f"; {self.unsaved:,} could not be written there" if self.unsaved else "")
