@@ -183,6 +183,23 @@ def test_uneven_slices_and_gaps_are_filled_on_request(tmp_path: Path) -> None:
     assert not load(even, resample=True).meta["resampled"], "what is regular is not touched"
 
 
+def test_slices_off_their_line(tmp_path: Path) -> None:
+    positions = places()
+    positions[4, 0] += 2.0
+    folder = write_series(tmp_path / "off", positions)
+    with pytest.raises(ReadError, match=r"slices that lie up to 2 mm off one line; set ct\.resample"):
+        load(folder)
+    signal = load(folder, resample=True)
+    affine = np.array(signal.meta["affine"])
+    assert signal.data.shape[1] == SIZE[0] + 2
+    index = np.stack(np.meshgrid(np.arange(2, SIZE[0]), np.arange(SIZE[1]), [3, 4, 5], indexing="ij"), -1)
+    expected = ramp((index @ affine[:3, :3].T + affine[:3, 3]) * [-1, -1, 1])
+    np.testing.assert_allclose(signal.data[0, 2 : SIZE[0], :, 3:6], expected, atol=0.06)
+    positions[4] += 1e5
+    with pytest.raises(ReadError, match="cannot be resampled: a grid that holds all slices"):
+        load(write_series(tmp_path / "far", positions), resample=True)
+
+
 def test_the_real_head(real_data: Path) -> None:
     folder = real_data / "ct_dicom/ge_head_series"
     with pytest.raises(ReadError, match=r"uneven spacing of slices \(1.08, 4, 7 mm .* lean 18.5 degrees") as caught:

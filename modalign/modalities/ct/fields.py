@@ -32,7 +32,8 @@ class CtFields(BaseModel):
 
     Attributes:
         unit: of the stored numbers: "HU"; "raw" (HU = slope * stored + intercept); or "none" for what is no density at
-            all (masks, shapes). NIfTI, NRRD and arrays need it. DICOM says it itself, and must not be contradicted.
+            all (masks, shapes). NIfTI, NRRD and arrays need it. DICOM says HU itself; "raw" takes the place of its
+            rescale, and "none" takes rescaled values as they are.
         slope: for `unit: raw`, 1 by default.
         intercept: for `unit: raw`, 0 by default. With "raw" the manifest's word stands, and values are not checked.
         spacing: mm along the three axes of an array, as "0.7, 0.7, 2".

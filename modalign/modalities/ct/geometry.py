@@ -23,6 +23,8 @@ TILT_DEGREES = 0.1
 """Slices whose positions leave their common normal by more are sheared."""
 SPACING_SHARE, SPACING_MM = 0.02, 0.02
 """A distance between slices may differ from the median by this share of it, or by this many mm."""
+MOST_GROWTH, MOST_EXTRA = 20, 1 << 20
+"""A repaired stack has at most so many times the voxels, and so many more."""
 CODES = ("LR", "PA", "IS")
 """The letters of each axis of RAS mm, its negative direction first."""
 
@@ -244,6 +246,9 @@ def unshear(
     Returns:
         The volume (X', Y', Z'), and its affine in the frame of `positions`.
 
+    Raises:
+        ValueError: the positions are so far apart that no sensible grid holds them.
+
     Example:
         >>> volume, affine = unshear(np.zeros((4, 4, 2)), np.array([[0.0, 0, 0], [0, 1, 2]]),
         ...                          np.array([1.0, 0, 0, 0, 1, 0]), np.array([1.0, 1.0]))
@@ -258,6 +263,8 @@ def unshear(
     heights = local[:, 2]
     step = float(np.median(np.diff(heights))) if step is None else step
     count = math.floor((heights[-1] - heights[0]) / step + 1e-6) + 1
+    if math.prod((*size, count)) > MOST_GROWTH * slices.size + MOST_EXTRA:
+        raise ValueError(f"a grid that holds all slices would have {size[0]} x {size[1]} x {count} voxels")
     out = np.empty((*size, count), dtype=np.float32)
     held: dict[int, Array] = {}
     for k in range(count):

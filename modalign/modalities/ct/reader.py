@@ -108,5 +108,8 @@ def _upright(data: Array, affine: Floats, fields: CtFields, where: str) -> tuple
     positions = affine[:3, 3] + np.arange(data.shape[2])[:, None] * affine[:3, 2]
     if affine[:3, 2] @ geometry.normal_of(orientation) < 0:
         data, positions = data[..., ::-1], positions[::-1]
-    made, moved = geometry.unshear(data, positions, orientation, np.array([x, y]))
+    try:
+        made, moved = geometry.unshear(data, positions, orientation, np.array([x, y]))
+    except ValueError as error:
+        raise ReadError(f"{where}: cannot be resampled: {error}; export it again") from None
     return made, moved, True

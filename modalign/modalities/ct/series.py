@@ -58,7 +58,10 @@ def read_series(path: Path, fields: CtFields) -> Volume:
         "resampled": bool(problem),
     }  # fmt: skip
     if problem:
-        data, affine = geometry.unshear(data, positions, first.orientation, first.spacing[::-1])
+        try:
+            data, affine = geometry.unshear(data, positions, first.orientation, first.spacing[::-1])
+        except ValueError as error:
+            raise ReadError(f"{path}: {problem}, and cannot be resampled: {error}; take the odd slices out") from None
         affine = geometry.LPS_TO_RAS @ affine
     else:
         affine = geometry.affine_of(

@@ -42,13 +42,10 @@ def in_hu(volume: Volume, fields: CtFields) -> Array:
     """The volume's voxels as float32 HU (or as they are, with `ct.unit = none`).
 
     Raises:
-        ReadError: the unit is not known, contradicts the file, or the values cannot be HU.
+        ReadError: the unit is not known, or the values cannot be HU.
     """
     where, values = volume.where, volume.data
-    if volume.hu:
-        if fields.unit is not None and fields.unit != "HU":
-            raise ReadError(f"{where}: the file says HU, and ct.unit says {fields.unit}; take ct.unit away")
-    elif fields.unit is None:
+    if not volume.hu and fields.unit is None:
         raise ReadError(
             f"{where}: {volume.kind.upper() if volume.kind != 'nifti' else 'NIfTI'} cannot say its unit; set ct.unit: "
             f"HU, raw (with ct.slope, ct.intercept) or none. {_guess(values)}"
@@ -63,8 +60,8 @@ def in_hu(volume: Volume, fields: CtFields) -> Array:
     problem = implausible(out)
     if problem:
         raise ReadError(
-            f"{where}: its values are no Hounsfield units: {problem}. If they are right, set ct.unit = raw, which "
-            "is not checked" + ("" if not volume.hu else "; export this one as NIfTI first, with the right rescale")
+            f"{where}: its values are no Hounsfield units: {problem}. If they are right, or the rescale is known, set "
+            "ct.unit = raw with ct.slope and ct.intercept, which is not checked"
         )
     return out
 
