@@ -102,8 +102,9 @@ def test_resampling_keeps_places_and_does_not_alias() -> None:
     for index in [(3, 5, 9), (4, 8, 20)]:
         place = affine @ np.array([*index, 1.0])
         assert data[0][index] == pytest.approx(float(np.dot(place[:3], [100, 10, 1])) - 500, abs=0.01)
-    stripes = torch.tensor([1.0, -1.0]).repeat(16)[None, :, None, None].expand(1, 32, 2, 2)
-    assert resample(stripes, (1, 1, 1), (4, 1, 1))[0][:, 1:-1].abs().max() < 0.01
+    stripes = torch.tensor([1.0, -1.0]).repeat(18)[None, :, None, None].expand(1, 36, 2, 2)
+    for target in (3, 4):
+        assert resample(stripes, (1, 1, 1), (target, 1, 1))[0][:, 1:-1].abs().max() < 0.12
 
 
 def test_prepare_is_idempotent_and_keeps_places() -> None:
