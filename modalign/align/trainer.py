@@ -68,7 +68,7 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         cache: SignalCache | None = None,
     ) -> None:
         self.recipe = recipe
-        self.pair_loss: PairLoss = get_loss(recipe.loss.name, recipe.loss.options)
+        self.pair_loss: PairLoss = get_loss(recipe.loss.name, recipe.loss.options, recipe.temperature.bias is not None)
         self.evaluators = list(evaluators)
         towers = {name: model.tower(name) for name in model.towers}
         self.train_rows = AlignmentDataset(
@@ -159,7 +159,9 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         loader = DataLoader(
             self.train_rows,
             batch_sampler=sampler,
-            collate_fn=Collator(self.train_rows, self.recipe.pairs, self.tables["train"]),
+            collate_fn=Collator(
+                self.train_rows, self.recipe.pairs, self.tables["train"], self.recipe.loss.positives == "label"
+            ),
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -177,7 +179,7 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         for pair in inputs["pairs"]:
             x = output.embeddings[pair["a"]][pair["a_index"]]
             y = output.embeddings[pair["b"]][pair["b_index"]]
-            loss = loss + pair["weight"] * self.pair_loss(x, y, output.scale, pair["groups"])
+            loss = loss + pair["weight"] * self.pair_loss(x, y, output.scale, pair["groups"], output.bias)
         return (loss, output) if return_outputs else loss
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
