@@ -201,7 +201,7 @@ def read_header(dataset: Any, where: str) -> DicomHeader:
     for name in ("FloatPixelData", "DoubleFloatPixelData"):
         if name in dataset:
             raise ReadError(f"{where}: holds {name}, which is no X-ray's or CT's pixel data; give the original image")
-    if "PixelData" not in dataset:
+    if tag(dataset, "PixelData", where) is None:
         kind = tag(dataset, "Modality", where) or "unknown"
         raise ReadError(
             f"{where}: is a DICOM file without pixels (modality {kind}); give the file that holds the image"
@@ -266,7 +266,8 @@ def decode(image: DicomImage, which: Sequence[int] | None = None) -> NDArray[Any
             _check_codestream(image, index)
         with silenced():
             try:
-                frame, _ = decoder.as_array(image.dataset, index=index)
+                # Bits beyond those stored are ours to look at: pydicom would clear them without a word.
+                frame, _ = decoder.as_array(image.dataset, index=index, correct_unused_bits=False)
             except Exception as error:  # each decoder fails in its own ways
                 raise ReadError(
                     f"{where}: frame {index} cannot be decoded ({header.syntax}, {type(error).__name__}): it is "
@@ -282,17 +283,20 @@ def decode(image: DicomImage, which: Sequence[int] | None = None) -> NDArray[Any
 def _fit_bits(frame: NDArray[Any], image: DicomImage) -> NDArray[Any]:
     """Refuse values beyond BitsStored; where the header says that unused bits hold an overlay, take them away."""
     low, high = image.header.limits
-    if int(frame.min()) >= low and int(frame.max()) <= high:
+    least, most, whole = int(frame.min()), int(frame.max()), 1 << image.header.stored
+    if least >= low and most <= high:
         return frame
     planes = any(element.tag.group >> 8 == 0x60 and element.tag.elem == 0x0102 for element in image.dataset)
-    if not planes:
+    # Writers may leave the bits above a sign zero, since the standard gives them no meaning.
+    unextended = image.header.signed and least >= 0 and most < whole
+    if not planes and not unextended:
         raise ReadError(
-            f"{image.where}: holds values from {int(frame.min())} to {int(frame.max())}, and BitsStored = "
-            f"{image.header.stored} holds {low} to {high}; mend BitsStored"
+            f"{image.where}: holds values from {least} to {most}, and BitsStored = {image.header.stored} holds {low} "
+            f"to {high}; mend BitsStored"
         )
-    kept = frame.astype(np.int64) & ((1 << image.header.stored) - 1)
+    kept = frame.astype(np.int64) & (whole - 1)
     if image.header.signed:
-        kept = np.where(kept > high, kept - (1 << image.header.stored), kept)
+        kept = np.where(kept > high, kept - whole, kept)
     return kept.astype(frame.dtype)
 
 
