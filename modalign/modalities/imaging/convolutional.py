@@ -68,7 +68,7 @@ class Conv2dEncoder(Encoder):
                 f"{tuple(values.shape)}; set processing.channels to its option channels, or processing.size"
             )
         # A model in half precision takes float32 batches; under autocast this changes nothing.
-        # Channels last: a third faster on a CPU, and what tensor cores want. The weights stay as safetensors takes them.
+        # Channels last: faster on a CPU, and what tensor cores want. The weights stay as safetensors takes them.
         values = values.to(next(self.backbone.parameters()).dtype, memory_format=torch.channels_last)
         features = self.backbone(values)
         tokens = self.dropout(features.flatten(2).transpose(1, 2))

@@ -6,6 +6,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,10 @@ def read_picture(path: Path, start: bytes, fields: XrayFields) -> Picture:
             image.seek(fields.frame or 0)
             image.load()
             kind = str(image.format).lower()
-            return _values(ImageOps.exif_transpose(image), kind, fields, where)
+            # Pillow turns white-is-zero TIFFs of 8 bits, and leaves those of 16 as they are.
+            negative = image.mode in DEEP and getattr(image, "tag_v2", {}).get(262) == 0
+            picture = _values(ImageOps.exif_transpose(image), kind, fields, where)
+            return replace(picture, negative=negative)
         except ReadError:
             raise
         except Image.UnidentifiedImageError:
@@ -110,16 +114,14 @@ def _values(image: Any, kind: str, fields: XrayFields, where: str) -> Picture:
         return Picture(_by_bits(np.asarray(image), 8, fields.bits, where), meta=meta)
     if mode in DEEP or (mode == "I" and kind == "png"):
         values = np.asarray(image).astype(np.int64)
-        # Pillow turns white-is-zero TIFFs of 8 bits, and leaves those of 16 as they are.
-        negative = kind == "tiff" and getattr(image, "tag_v2", {}).get(262) == 0
         if fields.range is not None:
-            return Picture(_by_range(values, fields.range, where), negative, meta=meta)
+            return Picture(_by_range(values, fields.range, where), meta=meta)
         if fields.bits is None and int(values.max()) < 1 << AMBIGUOUS_BITS:
             raise ReadError(
                 f"{where}: has 16 bits and no value above {int(values.max())}; say how many bits the values use with "
                 "xray.bits (16 where it is only dark, 12 or 10 where the detector has no more)"
             )
-        return Picture(_by_bits(values, 16, fields.bits, where), negative, meta=meta)
+        return Picture(_by_bits(values, 16, fields.bits, where), meta=meta)
     if mode in ("I", "F"):
         values = np.asarray(image)
         return Picture(_by_range(values, _needed(fields, where), where), meta=meta)
