@@ -140,9 +140,9 @@ def test_a_missing_decoder_names_the_syntax_and_the_extra(tmp_path: Path, monkey
 
 
 def test_a_deflated_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from modalign.modalities.imaging import dicom
+    from modalign.modalities.imaging import dicom_file
 
-    monkeypatch.setattr(dicom, "MOST_INFLATED", 2**20)
+    monkeypatch.setattr(dicom_file, "MOST_INFLATED", 2**20)
     start = (FILES / "image_dfl.dcm").read_bytes()
     meta = pydicom.filereader.read_file_meta_info(FILES / "image_dfl.dcm")
     head = start[: 132 + 12 + meta.FileMetaInformationGroupLength]
