@@ -109,6 +109,22 @@ def test_aspect() -> None:
     torch.testing.assert_close(stretched, torch.ones(1, 64, 32))
 
 
+def test_images_are_shrunk_once_before_augmentations() -> None:
+    large = image(400, 300)
+    built = process(size=64, reserve=2, constants="none")
+    prepared = built.prepare(large)
+    assert prepared.data.shape == (1, 128, 96)
+    assert built.prepare(prepared) is prepared
+    assert torch.equal(built(prepared)["values"], built(large)["values"])
+    assert prepared.channels == large.channels
+    stretched = process(size=(64, 32), reserve=1, aspect="stretch").prepare(large)
+    assert stretched.data.shape == (1, 64, 48)
+    assert torch.equal(process(size=64).prepare(image(30, 20)).data, image(30, 20).data), "never enlarged"
+    assert built.prepare_parameters() != process(size=64, reserve=3).prepare_parameters()
+    other = process(size=32, reserve=1).prepare(prepared)
+    assert other.data.shape == (1, 32, 24), "what another processing prepared is prepared again"
+
+
 def test_shrinking_is_antialiased_and_growing_is_not() -> None:
     stripes = torch.zeros(1, 128, 128)
     stripes[..., ::2] = 1

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from modalign.errors import MissingExtraError, ModelError
 from modalign.modalities.base import Encoder, EncoderOutput
+from modalign.modalities.layers.mean_max import MeanMax
 from modalign.modalities.layers.options import fraction, one_of, positive
 
 
@@ -74,19 +75,6 @@ class Conv2dEncoder(Encoder):
         tokens = self.dropout(features.flatten(2).transpose(1, 2))
         pooled = tokens.mean(1) if self.pool is None else self.pool(tokens)
         return EncoderOutput(tokens, tokens.new_ones(tokens.shape[:2]).bool(), pooled)
-
-
-class MeanMax(nn.Module):
-    """Mean and maximum over the tokens, mixed to one vector: what there is, and what is there somewhere."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.mix = nn.Linear(2 * width, width)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(B, L, D) -> (B, D)."""
-        pooled: Tensor = self.mix(torch.cat([tokens.mean(1), tokens.amax(1)], 1))
-        return pooled
 
 
 def norm_layer(kind: str, channels: int) -> nn.Module:

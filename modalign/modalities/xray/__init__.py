@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from modalign.modalities.base import Modality, Signal
+from modalign.modalities.descriptions import Descriptions
 from modalign.modalities.registry import register_modality
 from modalign.modalities.xray.augment import AUGMENTATIONS
 from modalign.modalities.xray.encoders import ENCODERS
@@ -18,28 +16,6 @@ from modalign.modalities.xray.fields import XrayFields
 from modalign.modalities.xray.processing import XrayProcessing
 from modalign.modalities.xray.reader import read_xray
 from modalign.modalities.xray.summary import pixels
-
-
-@cache
-def _descriptions() -> dict[str, tuple[str, ...]]:
-    text = Path(__file__).with_name("descriptions.yaml").read_text(encoding="utf-8")
-    return {label.lower(): tuple(sentences) for label, sentences in yaml.safe_load(text).items()}
-
-
-class Descriptions(Mapping[str, Sequence[str]]):
-    """`descriptions.yaml`, read when it is first asked for."""
-
-    def __getitem__(self, label: str) -> Sequence[str]:
-        """The sentences of a label, whatever its case; underscores are spaces."""
-        return _descriptions()[label.strip().lower().replace("_", " ")]
-
-    def __iter__(self) -> Iterator[str]:
-        """The labels."""
-        return iter(_descriptions())
-
-    def __len__(self) -> int:
-        """How many labels there are."""
-        return len(_descriptions())
 
 
 @register_modality("xray")
@@ -67,7 +43,7 @@ class Xray(Modality):
         "findings: {label}",
         "{label}",
     )
-    descriptions = Descriptions()
+    descriptions = Descriptions(Path(__file__).with_name("descriptions.yaml"))
 
     def read(self, source: Any, **fields: Any) -> Signal:
         """Read DICOM, PNG, JPEG, TIFF, .npy, or an array or tensor (H, W), (1, H, W) or (H, W, 3).
