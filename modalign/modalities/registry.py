@@ -22,6 +22,7 @@ BUILT_IN = {
     "ecg": "modalign.modalities.ecg",
     "motion": "modalign.modalities.motion",
     "text": "modalign.modalities.text",
+    "xray": "modalign.modalities.xray",
 }
 """name -> module; the module registers the modality when it is imported, so listing names imports nothing."""
 

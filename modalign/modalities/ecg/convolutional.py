@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from modalign.modalities.base import Encoder
 from modalign.modalities.layers.attention_pool import AttentionPool
+from modalign.modalities.layers.mean_max import MeanMax
 from modalign.modalities.layers.options import fraction, one_of, positive
 from modalign.modalities.layers.tsai import FixedLength, tsai_model
 
@@ -72,19 +73,6 @@ def resnet1d18(
     }  # fmt: skip
     pool = AttentionPool(width, heads, tokens)
     return FixedLength("resnet1d18", nn.Sequential(*layers), width, options=options, dropout=dropout, pool=pool)
-
-
-class MeanMax(nn.Module):
-    """Mean and maximum over the tokens, mixed to one vector: what there is, and what is there somewhere."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.mix = nn.Linear(2 * width, width)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(B, L, D) -> (B, D)."""
-        pooled: Tensor = self.mix(torch.cat([tokens.mean(1), tokens.amax(1)], 1))
-        return pooled
 
 
 def cnn(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from modalign.errors import MissingExtraError, ModelError
 from modalign.modalities.base import Encoder, EncoderOutput
+from modalign.modalities.layers.mean_max import MeanMax
 from modalign.modalities.layers.options import fraction, one_of, positive
 
 
@@ -68,23 +69,12 @@ class Conv2dEncoder(Encoder):
                 f"{tuple(values.shape)}; set processing.channels to its option channels, or processing.size"
             )
         # A model in half precision takes float32 batches; under autocast this changes nothing.
-        features = self.backbone(values.to(next(self.backbone.parameters()).dtype))
+        # Channels last: faster on a CPU, and what tensor cores want. The weights stay as safetensors takes them.
+        values = values.to(next(self.backbone.parameters()).dtype, memory_format=torch.channels_last)
+        features = self.backbone(values)
         tokens = self.dropout(features.flatten(2).transpose(1, 2))
         pooled = tokens.mean(1) if self.pool is None else self.pool(tokens)
         return EncoderOutput(tokens, tokens.new_ones(tokens.shape[:2]).bool(), pooled)
-
-
-class MeanMax(nn.Module):
-    """Mean and maximum over the tokens, mixed to one vector: what there is, and what is there somewhere."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.mix = nn.Linear(2 * width, width)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(B, L, D) -> (B, D)."""
-        pooled: Tensor = self.mix(torch.cat([tokens.mean(1), tokens.amax(1)], 1))
-        return pooled
 
 
 def norm_layer(kind: str, channels: int) -> nn.Module:
@@ -128,7 +118,7 @@ class Residual(nn.Module):
 def cnn(
     channels: int = 1,
     *,
-    stages: Sequence[int] = (32, 64, 96, 128),
+    stages: Sequence[int] = (16, 32, 64, 128),
     norm_kind: str = "batch",
     dropout: float = 0.1,
     size: int = 96,

@@ -1,16 +1,11 @@
 """DICOM images: open a file, check what its header says against what it holds, and decode frames as stored.
 
-Rescaling, padding and tables are in `dicom_values.py`. No tag that names or describes a patient is read, and errors
-quote technical tags only: pydicom's own messages may hold values, so they are not passed on.
+Reading a file and its tags is in `dicom_file.py`; rescaling, padding and tables are in `dicom_values.py`.
 """
 
 from __future__ import annotations
 
-import logging
-import warnings
-import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +15,14 @@ from numpy.typing import NDArray
 
 from modalign.errors import MissingExtraError, ReadError
 from modalign.modalities.imaging.codestream import inspect
+from modalign.modalities.imaging.dicom_file import read_dataset, silenced, tag, whole
+
+__all__ = ["DicomHeader", "DicomImage", "decode", "open_dicom", "read_dataset", "read_header", "silenced", "tag"]
 
 MOST_PIXELS = 2**27
 """Pixels of one frame at most: twice the largest detectors."""
 MOST_VALUES = 2**31
 """Values of all frames at most."""
-MOST_INFLATED = 2**31
-"""Bytes that a deflated file may grow to."""
-_DEFLATED = "1.2.840.10008.1.2.1.99"
 SAMPLES = {
     "MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1, "RGB": 3, "YBR_FULL": 3, "YBR_FULL_422": 3,
     "YBR_PARTIAL_422": 3, "YBR_PARTIAL_420": 3, "YBR_ICT": 3, "YBR_RCT": 3,
@@ -82,57 +77,6 @@ class DicomImage:
     dataset: Any
 
 
-@contextmanager
-def silenced() -> Iterator[None]:
-    """Keep pydicom's warnings and log records away while it reads: they quote values, names among them."""
-    logger = logging.getLogger("pydicom")
-    before = logger.disabled
-    logger.disabled = True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.disabled = before
-
-
-def read_dataset(path: Path, pixels: bool = True) -> Any:
-    """A file's dataset, pixels undecoded, or left out (for headers of a series).
-
-    Raises:
-        ReadError: it is no DICOM file, is damaged, or inflates to an absurd size.
-        MissingExtraError: pydicom is not installed.
-    """
-    try:
-        import pydicom
-    except ImportError as error:
-        raise MissingExtraError("reading DICOM images", "medical") from error
-    try:
-        with path.open("rb") as file:
-            magic = file.read(132)[128:]
-    except OSError as error:
-        raise ReadError(f"{path}: cannot be opened ({error.strerror}); check the file") from None
-    if magic != b"DICM":
-        raise ReadError(
-            f"{path}: is no DICOM file (bytes 129 to 132 are not DICM); export it again as a DICOM file with its "
-            "preamble and file meta information"
-        )
-    with silenced():
-        try:
-            _check_inflated(path, pydicom)
-            dataset = pydicom.dcmread(path, stop_before_pixels=not pixels)
-            list(dataset)  # values are converted when they are first asked for: damage shows here
-        except ReadError:
-            raise
-        except MemoryError:
-            raise ReadError(f"{path}: does not fit into memory; cut it into smaller files") from None
-        except Exception as error:  # pydicom fails in many ways on a damaged file
-            raise ReadError(
-                f"{path}: is a damaged DICOM file ({type(error).__name__}); copy or export it again"
-            ) from None
-    return dataset
-
-
 def open_dicom(path: Path) -> DicomImage:
     """Open a file and check its header against itself and against the pixels that are there.
 
@@ -158,40 +102,6 @@ def open_dicom(path: Path) -> DicomImage:
     return image
 
 
-def tag(dataset: Any, name: str, where: str) -> Any:
-    """A tag's value, None where it is absent or empty.
-
-    Raises:
-        ReadError: it cannot be converted to what the standard says it is.
-    """
-    with silenced():
-        try:
-            value = dataset.get(name)
-        except Exception as error:
-            raise ReadError(
-                f"{where}: the tag {name} cannot be read ({type(error).__name__}); export it again"
-            ) from None
-    return None if value is None or value == "" else value
-
-
-def whole(dataset: Any, name: str, where: str, least: int = 1) -> int:
-    """A tag that is a whole number.
-
-    Raises:
-        ReadError: it is absent, or no whole number of at least `least`.
-    """
-    value = tag(dataset, name, where)
-    if value is None:
-        raise ReadError(f"{where}: has pixels and no tag {name}; export it again")
-    try:
-        number = int(value)
-    except (TypeError, ValueError):
-        number = least - 1
-    if number < least:
-        raise ReadError(f"{where}: the tag {name} is no whole number from {least}; export it again")
-    return number
-
-
 def read_header(dataset: Any, where: str) -> DicomHeader:
     """The image's tags, checked for contradictions; no pixel is touched.
 
@@ -201,7 +111,7 @@ def read_header(dataset: Any, where: str) -> DicomHeader:
     for name in ("FloatPixelData", "DoubleFloatPixelData"):
         if name in dataset:
             raise ReadError(f"{where}: holds {name}, which is no X-ray's or CT's pixel data; give the original image")
-    if "PixelData" not in dataset:
+    if tag(dataset, "PixelData", where) is None:
         kind = tag(dataset, "Modality", where) or "unknown"
         raise ReadError(
             f"{where}: is a DICOM file without pixels (modality {kind}); give the file that holds the image"
@@ -266,7 +176,8 @@ def decode(image: DicomImage, which: Sequence[int] | None = None) -> NDArray[Any
             _check_codestream(image, index)
         with silenced():
             try:
-                frame, _ = decoder.as_array(image.dataset, index=index)
+                # Bits beyond those stored are ours to look at: pydicom would clear them without a word.
+                frame, _ = decoder.as_array(image.dataset, index=index, correct_unused_bits=False)
             except Exception as error:  # each decoder fails in its own ways
                 raise ReadError(
                     f"{where}: frame {index} cannot be decoded ({header.syntax}, {type(error).__name__}): it is "
@@ -282,17 +193,20 @@ def decode(image: DicomImage, which: Sequence[int] | None = None) -> NDArray[Any
 def _fit_bits(frame: NDArray[Any], image: DicomImage) -> NDArray[Any]:
     """Refuse values beyond BitsStored; where the header says that unused bits hold an overlay, take them away."""
     low, high = image.header.limits
-    if int(frame.min()) >= low and int(frame.max()) <= high:
+    least, most, whole = int(frame.min()), int(frame.max()), 1 << image.header.stored
+    if least >= low and most <= high:
         return frame
     planes = any(element.tag.group >> 8 == 0x60 and element.tag.elem == 0x0102 for element in image.dataset)
-    if not planes:
+    # Writers may leave the bits above a sign zero, since the standard gives them no meaning.
+    unextended = image.header.signed and least >= 0 and most < whole
+    if not planes and not unextended:
         raise ReadError(
-            f"{image.where}: holds values from {int(frame.min())} to {int(frame.max())}, and BitsStored = "
-            f"{image.header.stored} holds {low} to {high}; mend BitsStored"
+            f"{image.where}: holds values from {least} to {most}, and BitsStored = {image.header.stored} holds {low} "
+            f"to {high}; mend BitsStored"
         )
-    kept = frame.astype(np.int64) & ((1 << image.header.stored) - 1)
+    kept = frame.astype(np.int64) & (whole - 1)
     if image.header.signed:
-        kept = np.where(kept > high, kept - (1 << image.header.stored), kept)
+        kept = np.where(kept > high, kept - whole, kept)
     return kept.astype(frame.dtype)
 
 
@@ -309,23 +223,6 @@ def _padding(dataset: Any, where: str, allocated: int, signed: bool) -> tuple[in
             # The tag is US or SS as PixelRepresentation says, and writers mix them up.
             numbers.append(number - (1 << allocated) if signed and number >= 1 << (allocated - 1) else number)
     return min(numbers), max(numbers)
-
-
-def _check_inflated(path: Path, pydicom: Any) -> None:
-    """Refuse a deflated file that would grow beyond any image, before pydicom inflates all of it at once."""
-    meta = pydicom.filereader.read_file_meta_info(path)
-    if meta.get("TransferSyntaxUID") != _DEFLATED:
-        return
-    offset = 132 + 12 + int(meta.get("FileMetaInformationGroupLength", 0))
-    inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    with path.open("rb") as file:
-        file.seek(offset)
-        chunk = file.read(1 << 20)
-        while chunk:
-            size += len(inflater.decompress(chunk, 1 << 24))
-            if size > MOST_INFLATED:
-                raise ReadError(f"{path}: inflates to more than {MOST_INFLATED >> 30} GB, as no image does")
-            chunk = inflater.unconsumed_tail or file.read(1 << 20)
 
 
 def _check_length(image: DicomImage) -> None:

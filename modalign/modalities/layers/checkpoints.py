@@ -31,6 +31,7 @@ def build(family: str, kinds: Sequence[str], hf_config: dict[str, Any], class_of
     Raises:
         ModelError: it does not describe such a model.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     options = dict(hf_config)
@@ -39,8 +40,9 @@ def build(family: str, kinds: Sequence[str], hf_config: dict[str, Any], class_of
         raise ModelError(f"encoder {family!r}: hf_config.model_type is {kind!r}, not {' or '.join(kinds)}")
     try:
         return class_of(kind)(AutoConfig.for_model(kind, **options), **arguments)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise ModelError(f"encoder {family!r}: hf_config does not describe a {kind} model: {error}") from error
+    except (KeyError, ValueError, TypeError, AttributeError, StrictDataclassError) as error:
+        said = " ".join(str(error).split())
+        raise ModelError(f"encoder {family!r}: hf_config does not describe a {kind} model: {said}") from error
 
 
 def kind_of(family: str, kinds: Sequence[str], source: str, revision: str | None) -> str:

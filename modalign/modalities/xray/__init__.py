@@ -1,0 +1,59 @@
+"""X-ray: projections, one channel, DICOM and pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modalign.modalities.base import Modality, Signal
+from modalign.modalities.descriptions import Descriptions
+from modalign.modalities.registry import register_modality
+from modalign.modalities.xray.augment import AUGMENTATIONS
+from modalign.modalities.xray.encoders import ENCODERS
+from modalign.modalities.xray.fields import XrayFields
+from modalign.modalities.xray.processing import XrayProcessing
+from modalign.modalities.xray.reader import read_xray
+from modalign.modalities.xray.summary import pixels
+
+
+@register_modality("xray")
+class Xray(Modality):
+    """X-ray images.
+
+    A Signal's data is (1, H, W), float32 in [0, 1]: 0 black, 1 white; bone and metal are bright.
+
+    Example:
+        >>> Xray().load(np.arange(4096).reshape(64, 64), range="0,4095", view="pa").meta["view"]
+        'PA'
+    """
+
+    processing = XrayProcessing
+    encoders = ENCODERS
+    default_encoder = "cnn"
+    fields = XrayFields
+    augmentations = AUGMENTATIONS
+    templates = (
+        "a chest X-ray showing {label}",
+        "an X-ray image of {label}",
+        "a radiograph with {label}",
+        "the radiograph shows {label}",
+        "chest radiograph: {label}",
+        "findings: {label}",
+        "{label}",
+    )
+    descriptions = Descriptions(Path(__file__).with_name("descriptions.yaml"))
+
+    def read(self, source: Any, **fields: Any) -> Signal:
+        """Read DICOM, PNG, JPEG, TIFF, .npy, or an array or tensor (H, W), (1, H, W) or (H, W, 3).
+
+        Raises:
+            ReadError: anything that is missing, damaged, ambiguous or implausible; names the source and the mend.
+        """
+        source = Path(source) if isinstance(source, str) else source
+        return read_xray(source, XrayFields(**self.parse_fields(fields)))
+
+    def summary_features(self, signal: Signal) -> np.ndarray[Any, Any]:
+        """The image at 48 x 48: (2304,), float64."""
+        return pixels(signal)
