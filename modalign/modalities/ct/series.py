@@ -15,7 +15,8 @@ from modalign.modalities.ct.fields import CtFields
 from modalign.modalities.ct.geometry import Array, Floats, Stack
 from modalign.modalities.ct.slices import Member, Slice, hounsfield, member_of, slices_of
 from modalign.modalities.ct.volume import Volume, check_size
-from modalign.modalities.imaging.dicom import open_dicom, read_dataset
+from modalign.modalities.imaging.dicom import open_dicom
+from modalign.modalities.imaging.dicom_file import read_dataset
 
 NO_SLICES = {".txt", ".md", ".json", ".xml", ".csv", ".html", ".pdf", ".yaml", ".yml", ".png", ".jpg"}
 """Suffixes of what lies beside slices and is none. A file of another suffix that is no DICOM is refused."""

@@ -11,7 +11,8 @@ import numpy as np
 
 from modalign.errors import ReadError
 from modalign.modalities.ct.geometry import AIR, Array, Floats, normal_of
-from modalign.modalities.imaging.dicom import DicomImage, decode, tag, whole
+from modalign.modalities.imaging.dicom import DicomImage, decode
+from modalign.modalities.imaging.dicom_file import tag, whole
 from modalign.modalities.imaging.dicom_values import padding_mask, rescale_of
 
 

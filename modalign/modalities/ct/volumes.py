@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from modalign.errors import MissingExtraError, ModelError, RecipeError
 from modalign.modalities.base import Encoder, EncoderOutput
-from modalign.modalities.imaging.convolutional import MeanMax, group_norms, monai_nets
+from modalign.modalities.imaging.convolutional import group_norms, monai_nets
+from modalign.modalities.layers.mean_max import MeanMax
 from modalign.modalities.layers.options import fraction, one_of, positive
 
 
