@@ -82,9 +82,10 @@ def _pages(path: Path) -> Path:
     return path
 
 
-def _flipped_byte(path: Path) -> Path:
+def _checksum(path: Path) -> Path:
+    """A PNG whose pixels decode, and whose checksum says that they are not what was written."""
     content = bytearray(write_picture(path, EIGHT).read_bytes())
-    content[len(content) // 2] ^= 0xFF
+    content[content.index(b"IEND") - 5] ^= 0xFF
     path.write_bytes(content)
     return path
 
@@ -123,7 +124,7 @@ BAD = {
     "bomb.png": (lambda p: write_png_header(p, 60_000, 60_000), {}, "more pixels"),
     "large.png": (lambda p: write_png_header(p, 12_000, 12_000), {}, "12000 x 12000"),
     "empty-data.png": (lambda p: write_png_header(p, 64, 64), {}, "damaged or cut short"),
-    "checksum.png": (_flipped_byte, {}, "damaged"),
+    "checksum.png": (_checksum, {}, "damaged"),
     "cut.png": (_cut, {}, "damaged"),
     "cut.jpeg": (_cut, {}, "damaged"),
     "cut.tiff": (_cut, {}, "damaged"),
