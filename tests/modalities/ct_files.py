@@ -142,3 +142,11 @@ def write_nrrd(
     header = {k: v for k, v in {**header, **fields}.items() if v is not None}
     nrrd.write(str(path), data, header)
     return path
+
+
+def lie(path: Path, offset: int, value: bytes) -> Path:
+    """Overwrite bytes of a file."""
+    whole = bytearray(path.read_bytes())
+    whole[offset : offset + len(value)] = value
+    path.write_bytes(bytes(whole))
+    return path
