@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from modalign.datasets.esc50 import write_manifest
+from modalign.datasets.manifest import write_manifest
 from modalign.datasets.registry import PublicDataset, register_dataset
 from modalign.errors import ReadError, RecipeError, suggest
 
@@ -46,7 +46,7 @@ def prepare_fsdd(root: Path, out: Path, rule: str = "official", speaker: str = "
     else:
         rows["split"] = _by_speaker(rows["group"], [name.strip() for name in speaker.split(",") if name.strip()])
         about = "Free Spoken Digit Dataset, whole speakers held out"
-    return write_manifest(rows, out, root, about, official_split=rule == "official")
+    return write_manifest(rows, out, root, about, "audio", official_split=rule == "official")
 
 
 def _recordings(root: Path) -> pd.DataFrame:

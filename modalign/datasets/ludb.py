@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modalign.datasets.ecg_manifest import choice, hashed_split, headers, seed_of, write_manifest
+from modalign.datasets.ecg_records import headers
+from modalign.datasets.manifest import choice, hashed_split, seed_of, write_manifest
 from modalign.datasets.registry import PublicDataset, register_dataset
 
 _PERSON = ("<age>", "<sex>", "age:", "sex:")
@@ -65,7 +66,7 @@ def prepare(root: Path, out: Path, *, task: str = "all", split: str = "hash", se
     about = f"LUDB (Kalyakulina et al. 2020, ODC-By), {task} labels; " + (
         f"hash split, seed {number}" if hashed else "not split"
     )
-    return write_manifest(rows, root, out, about)
+    return write_manifest(rows, out, root, about, "ecg")
 
 
 register_dataset(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from modalign.datasets.ecg_manifest import choice, write_manifest
+from modalign.datasets.manifest import choice, write_manifest
 from modalign.datasets.registry import PublicDataset, register_dataset
 from modalign.errors import ReadError
 
@@ -102,7 +102,7 @@ def prepare(root: Path, out: Path, *, task: str = "super", rate: str = "100", te
     about = f"PTB-XL (Wagner et al. 2020, CC BY 4.0), {task} labels, {rate} Hz, folds 1-8 / 9 / 10, text: {text}"
     if absent:
         about += f"; {absent} records of the table have no file under the root and are left out"
-    return write_manifest(rows, root, out, about)
+    return write_manifest(rows, out, root, about, "ecg")
 
 
 def _tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
