@@ -67,13 +67,15 @@ OPTIONS = {
     "seed": "of the split; 0 by default",
 }
 
-for _year, _count in (("2020", "43,101"), ("2021", "88,253")):
+for _year, _version, _count in (("2020", "1.0.2", "43,101"), ("2021", "1.0.3", "88,253")):
     register_dataset(
         PublicDataset(
             name=f"cinc{_year}",
             about=f"PhysioNet/CinC challenge {_year}: {_count} 12-lead ECGs with SNOMED codes (CC BY 4.0)",
             prepare=partial(prepare, year=_year),
             url=f"https://physionet.org/content/challenge-{_year}/",
+            sums=f"https://physionet.org/files/challenge-{_year}/{_version}/SHA256SUMS.txt",
+            needed=lambda name, options: name.startswith("training/") and name.endswith((".hea", ".mat")),
             options=OPTIONS,
         )
     )

@@ -108,6 +108,8 @@ register_dataset(
         about="CPSC2018: 6,877 12-lead ECGs of 6 to 60 s, nine labels (Liu et al. 2018)",
         prepare=prepare,
         url="https://physionet.org/content/challenge-2020/ (folder cpsc_2018), or 2018.icbeb.org/Challenge.html",
+        sums="https://physionet.org/files/challenge-2020/1.0.2/SHA256SUMS.txt",
+        needed=lambda name, options: name.startswith("training/cpsc_2018/") and name.endswith((".hea", ".mat")),
         options={
             "split": "hash (default): 70 train, 10 val, 20 test in a hundred, as its test set is not public; or none",
             "seed": "of the split; 0 by default",

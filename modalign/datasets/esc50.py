@@ -118,6 +118,13 @@ register_dataset(
         about="ESC-50, or its ESC-10 part: environmental sounds, 5 folds; K. J. Piczak, CC BY-NC (ESC-10 CC BY)",
         prepare=prepare_esc50,
         url="https://github.com/karolpiczak/ESC-50",
+        # The MD5 is soundata's (soundata/datasets/esc50.py) and PaddleAudio's.
+        files={
+            "ESC-50-master.zip": (
+                "https://github.com/karoldvl/ESC-50/archive/master.zip",
+                "md5:7771e4b9d86d0945acce719c7a59305a",
+            )
+        },
         options={
             "part": "esc50 or esc10; left out: what the folder has",
             "fold": "the test fold, 1 to 5 (default 5); the one before it is val",

@@ -75,6 +75,8 @@ register_dataset(
         about="LUDB: 200 12-lead ECGs of 10 s at 500 Hz with diagnoses (Kalyakulina et al. 2020, ODC-By)",
         prepare=prepare,
         url="https://physionet.org/content/ludb/",
+        sums="https://physionet.org/files/ludb/1.0.1/SHA256SUMS.txt",
+        needed=lambda name, options: name.startswith("data/") and name.endswith((".hea", ".dat")),
         options={
             "task": "all (default): rhythm, axis and every diagnosis; or rhythm",
             "split": "hash (default): 70 train, 10 val, 20 test in a hundred; or none",

@@ -113,7 +113,7 @@ def read_table(path: Path, columns: Sequence[str], **options: Any) -> pd.DataFra
     if not path.is_file():
         raise ReadError(f"{path}: no such file; give the folder that the data set was unpacked to")
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, **options)
+        table: pd.DataFrame = pd.read_csv(path, dtype=str, keep_default_na=False, **options)
     except (ValueError, OSError) as error:
         raise ReadError(f"{path}: not a readable CSV file ({str(error)[:120]}); get the data set again") from None
     for column in columns:

@@ -6,6 +6,7 @@ Source: Wagner et al. 2020, doi:10.1038/s41597-020-0495-6; physionet.org/content
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ SUB = {
     "WPW": "Wolff-Parkinson-White syndrome",
     "_AVB": "AV block",
 }
+TABLES = ("ptbxl_database.csv", "scp_statements.csv")
 TASKS = ("super", "sub", "form", "rhythm", "all")
 
 
@@ -152,12 +154,18 @@ def _codes(record: dict[Any, Any], root: Path) -> dict[str, float]:
         ) from None
 
 
+def _needed(name: str, options: Mapping[str, Any]) -> bool:
+    return name in TABLES or name.startswith(f"records{options.get('rate', 100)}/")
+
+
 register_dataset(
     PublicDataset(
         name="ptb-xl",
         about="PTB-XL: 21,799 12-lead ECGs with reports and SCP statements (Wagner et al. 2020, CC BY 4.0)",
         prepare=prepare,
         url="https://physionet.org/content/ptb-xl/",
+        sums="https://physionet.org/files/ptb-xl/1.0.3/SHA256SUMS.txt",
+        needed=_needed,
         options={
             "task": "super (5 superclasses, default), sub (23), form (19), rhythm (12), all (71 statements)",
             "rate": "100 (default) or 500",

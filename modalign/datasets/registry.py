@@ -45,7 +45,7 @@ def get_dataset(name: str) -> PublicDataset:
 
 
 def prepare(name: str, root: Path | None, out: Path, options: Mapping[str, Any] | None = None) -> Path:
-    """Write a data set's manifest from a local root, or from the owner's download where there is no root.
+    """Write a data set's manifest from a local root, else a copy that is installed, else the owner's download.
 
     Raises:
         RecipeError: the data set or an option is not known.
@@ -55,8 +55,10 @@ def prepare(name: str, root: Path | None, out: Path, options: Mapping[str, Any] 
     for option in options or {}:
         if option not in dataset.options:
             raise RecipeError(f"data set {name!r} has no option {option!r}: {suggest(option, dataset.options)}")
+    if root is None and dataset.local is not None:
+        root = dataset.local()
     if root is None:
         from modalign.datasets.download import fetch
 
-        root = fetch(dataset)
+        root = fetch(dataset, options)
     return dataset.prepare(root, out, **(options or {}))
