@@ -12,7 +12,10 @@ from modalign.errors import RecipeError, suggest
 
 __all__ = ["PublicDataset", "get_dataset", "list_datasets", "prepare", "register_dataset"]
 
-MODULES: tuple[str, ...] = ("cinc", "cpsc2018", "esc50", "fsdd", "ludb", "ptb_xl")
+MODULES: tuple[str, ...] = (
+    "chestxray14", "cinc", "cmu_mocap", "cpsc2018", "esc50", "fsdd", "hapt", "iu_xray", "kermany", "ludb", "medmnist",
+    "mednist", "motionsense", "pamap2", "ptb_xl", "shoulder_exercises", "uci_har", "uea_ts", "wisdm",
+)  # fmt: skip
 """The modules of this package that register data sets; imported when the registry is first asked."""
 
 
