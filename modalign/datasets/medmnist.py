@@ -1,7 +1,7 @@
 """MedMNIST: 12 two-dimensional and 6 three-dimensional sets of small medical images, with official splits.
 
-Source: Yang et al. 2023, doi:10.1038/s41597-022-01721-8; zenodo.org/records/10519652 (CC BY 4.0, DermaMNIST CC BY-NC). A
-.npz a subset and size: `{train,val,test}_images`, uint8, and `_labels`. Nothing in it says who the patients are.
+Source: Yang et al. 2023, doi:10.1038/s41597-022-01721-8; zenodo.org/records/10519652 (CC BY 4.0, DermaMNIST CC BY-NC).
+A .npz a subset and size: `{train,val,test}_images`, uint8, and `_labels`. Nothing in it says who the patients are.
 """
 
 from __future__ import annotations

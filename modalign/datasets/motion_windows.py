@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def runs(values: Sequence[Any] | NDArray[Any]) -> Iterator[tuple[Any, int, int]]
     """
     array = np.asarray(values)
     edges = [0, *(np.flatnonzero(array[1:] != array[:-1]) + 1).tolist(), len(array)]
-    for first, last in zip(edges, edges[1:]):
+    for first, last in pairwise(edges):
         if last > first:
             yield array[first].item(), first, last
 

@@ -54,7 +54,7 @@ LABELS = {
     24: "rope jumping",
 }
 PLACES = {"hand": 3, "chest": 20, "ankle": 37}
-"""Place -> the first of its 17 columns: temperature, acceleration (16 g), acceleration (6 g), rotation, magnetic field."""
+"""Place -> the first of its 17 columns: temperature, acceleration of 16 g and of 6 g, rotation, magnetic field."""
 WORN = {"hand": "wrist of the dominant hand", "chest": "chest", "ankle": "ankle of the dominant side"}
 FILE = re.compile(r"subject(\d+)\.dat")
 

@@ -1,7 +1,7 @@
 """UCI HAR: a phone at the waist, 30 people, 6 activities, raw windows of 128 samples at 50 Hz, half overlapping.
 
-Source: Anguita et al. 2013; archive.ics.uci.edu dataset 240 (CC BY 4.0). The raw signals are used: total acceleration in
-g (gravity in it) and rotation in rad/s; official train and test people, val from the people of train.
+Source: Anguita et al. 2013; archive.ics.uci.edu dataset 240 (CC BY 4.0). The raw signals are used: total acceleration
+in g (gravity in it) and rotation in rad/s; official train and test people, val from the people of train.
 """
 
 from __future__ import annotations
@@ -86,9 +86,7 @@ def _read(folder: Path, part: str) -> tuple[Array, Array, Array]:
     labels, people = (read_matrix(folder / f"{name}_{part}.txt", 1)[:, 0].astype(int) for name in ("y", "subject"))
     counts = {len(plane) for plane in planes} | {len(labels), len(people)}
     if len(counts) > 1:
-        raise ReadError(
-            f"{folder}: its files have {sorted(counts)} rows, and must have one for each window; get it again"
-        )
+        raise ReadError(f"{folder}: its files have {sorted(counts)} rows, and need one a window; get it again")
     strange = sorted(set(labels.tolist()) - set(LABELS))
     if strange:
         raise ReadError(f"{folder / f'y_{part}.txt'}: label {strange[0]} is not from 1 to {len(LABELS)}")

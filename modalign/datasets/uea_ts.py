@@ -1,8 +1,8 @@
 """The UEA and UCR archives' `.ts` format: a NAME_TRAIN.ts and a NAME_TEST.ts, a case a line.
 
-Source: Bagnall et al. 2018, arXiv:1811.00075; timeseriesclassification.com. A header of `@key value` lines, then `@data`;
-dimensions are separated by `:`, values by `,`, and the class label comes last. The format says neither rate nor unit nor
-what its dimensions are, so the user does.
+Source: Bagnall et al. 2018, arXiv:1811.00075; timeseriesclassification.com. A header of `@key value` lines, then
+`@data`; dimensions are separated by `:`, values by `,`, and the class label comes last. The format says neither rate
+nor unit nor what its dimensions are, so the user does.
 """
 
 from __future__ import annotations
