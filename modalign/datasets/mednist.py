@@ -15,14 +15,8 @@ from modalign.datasets.manifest import choice, hashed_split, seed_of, write_mani
 from modalign.datasets.registry import PublicDataset, register_dataset
 from modalign.errors import ReadError
 
-CLASSES = {
-    "AbdomenCT": "abdomen CT",
-    "BreastMRI": "breast MRI",
-    "CXR": "chest X-ray",
-    "ChestCT": "chest CT",
-    "Hand": "hand X-ray",
-    "HeadCT": "head CT",
-}
+CLASSES = ("AbdomenCT", "BreastMRI", "CXR", "ChestCT", "Hand", "HeadCT")
+"""The folders, and the labels."""
 
 
 def prepare(root: Path, out: Path, *, split: str = "hash", seed: str = "0") -> Path:
@@ -38,7 +32,7 @@ def prepare(root: Path, out: Path, *, split: str = "hash", seed: str = "0") -> P
     if folder is None or lacking:
         raise ReadError(f"{root}: holds no folder {lacking[0]}; give the folder MedNIST with its six folders")
     rows: list[dict[str, Any]] = []
-    for name, label in CLASSES.items():
+    for name in CLASSES:
         for path in sorted([*(folder / name).glob("*.jpeg"), *(folder / name).glob("*.jpg")]):
             content = f"content-{hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}"
             rows.append(
@@ -46,7 +40,7 @@ def prepare(root: Path, out: Path, *, split: str = "hash", seed: str = "0") -> P
                     "id": f"{name}-{path.stem}",
                     "split": hashed_split(content, number) if hashed else "",
                     "group": content,
-                    "label": label,
+                    "label": name,
                     "xray": path.relative_to(root).as_posix(),
                 }
             )

@@ -1,8 +1,8 @@
 """WISDM 2019: phone in the pocket and watch on the wrist, 51 people, 18 activities of 3 minutes, about 20 Hz.
 
 Source: Weiss et al. 2019, doi:10.1109/ACCESS.2019.2940729; archive.ics.uci.edu dataset 507 (CC BY 4.0). Raw text, a
-line a sample: `person,activity,stamp,x,y,z;`. The accelerometer (m/s2) and the gyroscope (rad/s) have clocks of their own,
-so both are interpolated onto one grid of 20 Hz, and a recording is cut where samples are missing.
+line a sample: `person,activity,stamp,x,y,z;`. The accelerometer (m/s2) and the gyroscope (rad/s) have clocks of their
+own, so both are interpolated onto one grid of 20 Hz, and a recording is cut where samples are missing.
 """
 
 from __future__ import annotations

@@ -184,7 +184,7 @@ def test_hapt_refusals(tmp_path: Path) -> None:
 
 
 def wisdm_tree(root: Path, step: float = 0.05e9) -> Path:
-    """Three people walk for 30 s with a hole of 2 s in the watch's gyroscope; the two sensors' clocks differ by 10 ms."""
+    """Three people walk for 30 s; the gyroscope has a hole of 2 s, and a clock that is 10 ms off."""
     for person in (1600, 1636, 1641):
         for sensor, offset in (("accel", 0.0), ("gyro", 0.01e9)):
             stamps = 5e13 + offset + step * np.arange(600)
