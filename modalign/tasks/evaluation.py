@@ -148,17 +148,30 @@ def score_result(name: str, scores: Array, rows: Sequence[Row], labels: Sequence
         note: shown beside.
     """
     units, _ = unit_of_resampling(rows)
-    if any(len(row.labels) > 1 for row in rows):
+    several = any(len(row.labels) > 1 for row in rows)
+
+    def figure(index: Array) -> float:
+        return score_of(scores[index], [rows[i] for i in index], labels, several)
+
+    if not several:  # one comparison for all draws
+        correct = _correct(scores, rows, labels)
+        interval = cluster_bootstrap(lambda index: float(correct[index].mean()), units)
+        return Result(name, float(correct.mean()), interval, scores, note)
+    return Result(name, figure(np.arange(len(rows))), cluster_bootstrap(figure, units, draws=200), scores, note)
+
+
+def score_of(scores: Array, rows: Sequence[Row], labels: Sequence[str], several: bool) -> float:
+    """Macro AUROC of (N, C) scores where rows may have several labels, else accuracy."""
+    if several:
         truth = np.array([[label in row.labels for label in labels] for row in rows], dtype=int)
+        return macro_auroc(truth, scores)[0]
+    return float(_correct(scores, rows, labels).mean())
 
-        def auroc(index: Array) -> float:
-            return macro_auroc(truth[index], scores[index])[0]
 
-        return Result(name, auroc(np.arange(len(rows))), cluster_bootstrap(auroc, units, draws=200), scores, note)
+def _correct(scores: Array, rows: Sequence[Row], labels: Sequence[str]) -> Array:
     place = {label: i for i, label in enumerate(labels)}
-    correct = scores.argmax(1) == np.array([place[row.labels[0]] for row in rows])
-    interval = cluster_bootstrap(lambda index: float(correct[index].mean()), units)
-    return Result(name, float(correct.mean()), interval, scores, note)
+    correct: Array = scores.argmax(1) == np.array([place[row.labels[0]] for row in rows])
+    return correct
 
 
 def unscored_labels(rows: Sequence[Row], labels: Sequence[str]) -> list[str]:

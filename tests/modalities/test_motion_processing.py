@@ -16,7 +16,7 @@ from modalign.modalities import get_modality
 from modalign.modalities.base import Signal
 from modalign.modalities.motion.fields import STANDARD
 from modalign.modalities.motion.processing import MotionProcessing
-from modalign.modalities.motion.resample import ratio, resample
+from modalign.modalities.resampling import ratio, resample
 
 motion = get_modality("motion")
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from modalign import build_model
 from modalign.tasks.evaluate import dataset_of
-from modalign.tasks.floor import indicator, linear_floor, one_against_rest, rocket_floor
+from modalign.tasks.floor import chosen_strength, indicator, linear_floor, one_against_rest, rocket_floor
 from tests.conftest import make_recipe
 
 
@@ -47,6 +47,18 @@ def test_several_labels_a_row_are_fitted_one_against_the_rest(text_checkpoint, m
     truth = indicator(test.manifest.rows, labels)
     assert scores[truth[:, 3] == 1, 3].min() > scores[truth[:, 3] == 0, 3].max()
     assert (scores[:, 4] == 0).all()
+
+
+def test_the_strength_is_chosen_by_held_out_groups(manifest):
+    """200 features of noise beside two that tell the label: weak regularisation drowns in them."""
+    generator = np.random.default_rng(0)
+    rows = [replace(manifest.rows[0], labels=("ab"[i % 2],), group=f"g{i // 4}", id=str(i)) for i in range(60)]
+    truth = np.array([i % 2 for i in range(60)])
+    noise = generator.normal(size=(60, 200))
+    informative = truth[:, None] * 2.0 + generator.normal(size=(60, 2))
+    chosen = chosen_strength(np.hstack([informative, noise]), rows, ["a", "b"], several=False)
+    assert chosen < 1
+    assert chosen_strength(informative, [replace(r, group="one") for r in rows], ["a", "b"], several=False) == 1
 
 
 def test_one_against_rest_leaves_labels_without_positives_at_zero():

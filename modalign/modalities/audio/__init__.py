@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from modalign.modalities.audio.augment import AUGMENTATIONS
 from modalign.modalities.audio.encoders import ENCODERS
@@ -17,29 +14,8 @@ from modalign.modalities.audio.processing import AudioProcessing
 from modalign.modalities.audio.reader import read_audio
 from modalign.modalities.audio.summary import log_band_summary
 from modalign.modalities.base import Modality, Signal
+from modalign.modalities.descriptions import Descriptions
 from modalign.modalities.registry import register_modality
-
-
-@cache
-def _descriptions() -> dict[str, tuple[str, ...]]:
-    text = Path(__file__).with_name("descriptions.yaml").read_text(encoding="utf-8")
-    return {label: tuple(sentences) for label, sentences in yaml.safe_load(text).items()}
-
-
-class Descriptions(Mapping[str, Sequence[str]]):
-    """`descriptions.yaml`, read when it is first asked for."""
-
-    def __getitem__(self, label: str) -> Sequence[str]:
-        """The sentences of a label, whatever its case; underscores are spaces."""
-        return _descriptions()[label.strip().lower().replace("_", " ")]
-
-    def __iter__(self) -> Iterator[str]:
-        """The labels."""
-        return iter(_descriptions())
-
-    def __len__(self) -> int:
-        """How many labels there are."""
-        return len(_descriptions())
 
 
 @register_modality("audio")
@@ -68,7 +44,7 @@ class Audio(Modality):
         "{label} is heard nearby",
         "{label}",
     )
-    descriptions = Descriptions()
+    descriptions = Descriptions(Path(__file__).with_name("descriptions.yaml"))
 
     def read(self, source: Any, **fields: Any) -> Signal:
         """Read a path (.wav, .flac, .ogg, .mp3), or an array or tensor (T,), (T, C) or (C, T) with `rate`.

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from modalign.modalities.base import Encoder
-from modalign.modalities.ecg.options import fraction, one_of, positive
 from modalign.modalities.layers.attention_pool import AttentionPool
+from modalign.modalities.layers.options import fraction, one_of, positive
 from modalign.modalities.layers.tsai import FixedLength, tsai_model
 
 

@@ -1,12 +1,9 @@
-"""Filters and resampling of (C, T) signals. Pure functions; every one is zero-phase, so that no wave moves in time.
+"""Filters of (C, T) signals. Pure functions; every one is zero-phase, so that no wave moves in time.
 
 Rows that hold NaN (masked leads) come out as NaN. scipy.signal takes a second to import, hence inside.
 """
 
 from __future__ import annotations
-
-from fractions import Fraction
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -16,43 +13,6 @@ from modalign.modalities.ecg.recording import Array
 
 NOTCH_LIMIT = 0.45
 """A notch is made only below this share of the rate: nearer to the Nyquist rate there is no room for it."""
-SAME_RATE = 1e-3
-"""Relative difference of two rates below which nothing is resampled."""
-
-
-def resample(values: Tensor, source: float, target: float) -> Tensor:
-    """Polyphase resampling (C, T) -> (C, ceil(T * up / down)); the first sample stays where it is.
-
-    The low pass is flat to 0.7 of the lower Nyquist rate and 63 dB down from that rate on. The ends are continued by
-    odd reflection, since zeros beyond them would make an edge of the baseline.
-
-    Example:
-        >>> tuple(resample(torch.ones(12, 5000), 500, 100).shape)
-        (12, 1000)
-    """
-    if abs(source / target - 1) <= SAME_RATE:
-        return values
-    from scipy.signal import resample_poly
-
-    up, down = _ratio(float(source), float(target))
-    array = values.numpy().astype(np.float64)
-    mode = "antireflect" if array.shape[1] > 1 else "edge"
-    done = resample_poly(array, up, down, axis=1, window=_low_pass(up, down), padtype=mode)
-    return torch.from_numpy(np.ascontiguousarray(done, dtype=np.float32))
-
-
-@lru_cache(maxsize=64)
-def _ratio(source: float, target: float) -> tuple[int, int]:
-    near = (Fraction(target) / Fraction(source)).limit_denominator(1000)
-    return near.numerator, near.denominator
-
-
-@lru_cache(maxsize=64)
-def _low_pass(up: int, down: int) -> Array:
-    from scipy.signal import firwin
-
-    widest = max(up, down)
-    return np.asarray(firwin(2 * 16 * widest + 1, 0.85 / widest, window=("kaiser", 8.0)))
 
 
 def notch(values: Tensor, rate: float, frequency: float, quality: float = 30.0) -> Tensor:

@@ -15,6 +15,7 @@ from modalign.errors import ModelError, ReadError, suggest
 from modalign.modalities.base import Processing, Signal
 from modalign.modalities.ecg import filters, normalise
 from modalign.modalities.ecg.leads import ORDERS, STANDARD, derive_limb, lead_name
+from modalign.modalities.resampling import resample
 
 
 def _parse_leads(value: Any) -> Any:
@@ -133,7 +134,7 @@ class EcgProcessing(Processing):
                 values = filters.notch(values, signal.rate, self.notch)
             else:
                 self._note(f"without the notch at {self.notch} Hz, since their rate is {signal.rate:g} Hz")
-        values = filters.resample(values, signal.rate, self.rate)
+        values = resample(values, signal.rate, self.rate)
         if self.baseline == "highpass":
             values = filters.highpass(values, self.rate, self.cutoff)
         elif self.baseline == "median":

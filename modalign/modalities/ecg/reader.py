@@ -16,6 +16,7 @@ from modalign.modalities.ecg import tables, voltage
 from modalign.modalities.ecg.fields import EcgFields
 from modalign.modalities.ecg.leads import STANDARD, derive_limb, in_order, lead_name, nameless
 from modalign.modalities.ecg.recording import Array, Recording, rows_between
+from modalign.modalities.tables import open_npy, open_parquet
 
 SUFFIXES = (".hea", ".dat", ".mat", ".dcm", ".csv", ".csv.gz", ".tsv", ".parquet", ".npy")
 
@@ -86,11 +87,11 @@ def _open_path(path: Path, fields: EcgFields) -> Recording:
     if name.endswith((".dcm", ".dicom")):
         return read_dicom(path, fields)
     if name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz")):
-        return tables.open_csv(path, fields)
+        return tables.read_csv(path, fields)
     if name.endswith((".parquet", ".pq")):
-        return tables.read_frame(tables.open_parquet(path), str(path))
+        return tables.read_frame(open_parquet(path), str(path))
     if name.endswith(".npy"):
-        return tables.read_array(tables.open_npy(path), str(path), fields)
+        return tables.read_array(open_npy(path), str(path), fields)
     header = find_header(path) if name.endswith((".hea", ".dat", ".mat")) or not path.suffix else None
     if header is not None:
         return read_wfdb(header, fields)

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalign.modalities.base import Signal
-from modalign.modalities.ecg.filters import resample
 from modalign.modalities.ecg.leads import STANDARD
 from modalign.modalities.ecg.recording import Array
+from modalign.modalities.resampling import resample
 
 RATE = 100.0
 BEAT = (-25, 45)

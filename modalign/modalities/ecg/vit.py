@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from modalign.errors import ModelError, RecipeError
 from modalign.modalities.base import Encoder, EncoderOutput, masked_mean
-from modalign.modalities.ecg.options import fraction, one_of, positive
+from modalign.modalities.layers.options import fraction, one_of, positive
 from modalign.modalities.layers.transformer import Transformer
 from modalign.modalities.layers.tsai import check_input
 

@@ -42,6 +42,7 @@ class FixedLength(Encoder):
         dropout: on the tokens, in training.
         pool: tokens (B, L, D) -> pooled (B, D); None: their mean.
         shortest: samples, under which the backbone has nothing to work on.
+        samples: the only length it takes, or None.
     """
 
     padding = "fixed"
@@ -56,9 +57,11 @@ class FixedLength(Encoder):
         dropout: float = 0.0,
         pool: nn.Module | None = None,
         shortest: int = 1,
+        samples: int | None = None,
     ) -> None:
         super().__init__()
-        self.name, self.backbone, self.width, self.shortest = name, backbone, width, shortest
+        self.name, self.backbone, self.width = name, backbone, width
+        self.shortest, self.samples = shortest, samples
         self.dropout, self.pool = nn.Dropout(dropout), pool
         self._options = options
 
@@ -74,9 +77,14 @@ class FixedLength(Encoder):
         """Values (B, C, T), mask (B, T; all True) -> tokens (B, L, D), mask (B, L), pooled (B, D).
 
         Raises:
-            ModelError: another number of channels than it was built for, too few samples, or a padded batch.
+            ModelError: another number of channels or samples than it was built for, or a padded batch.
         """
         check_input(self.name, values, self._options["channels"], self.shortest)
+        if self.samples is not None and values.shape[2] != self.samples:
+            raise ModelError(
+                f"encoder {self.name!r} takes windows of {self.samples} samples, not {values.shape[2]}; set its option "
+                "samples to the window's seconds times the rate of the processing"
+            )
         # On a GPU the same is refused by the collate function, since reading the mask here would wait for the device.
         if mask.device.type == "cpu" and not torch.compiler.is_compiling() and not mask.all():
             raise ModelError(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from modalign.modalities.base import Modality, Signal
+from modalign.modalities.descriptions import Descriptions
 from modalign.modalities.motion.augment import (
     ChannelMask,
     FullRotation,
@@ -26,28 +24,6 @@ from modalign.modalities.motion.fields import MotionFields
 from modalign.modalities.motion.processing import MotionProcessing
 from modalign.modalities.motion.reader import read_motion
 from modalign.modalities.registry import register_modality
-
-
-@cache
-def _descriptions() -> dict[str, tuple[str, ...]]:
-    text = Path(__file__).with_name("descriptions.yaml").read_text(encoding="utf-8")
-    return {label: tuple(sentences) for label, sentences in yaml.safe_load(text).items()}
-
-
-class Descriptions(Mapping[str, Sequence[str]]):
-    """`descriptions.yaml`, read when it is first asked for."""
-
-    def __getitem__(self, label: str) -> Sequence[str]:
-        """The sentences of a label, whatever its case."""
-        return _descriptions()[label.strip().lower()]
-
-    def __iter__(self) -> Iterator[str]:
-        """The labels."""
-        return iter(_descriptions())
-
-    def __len__(self) -> int:
-        """How many labels there are."""
-        return len(_descriptions())
 
 
 @register_modality("motion")
@@ -87,7 +63,7 @@ class Motion(Modality):
         "the activity is {label}",
         "{label}",
     )
-    descriptions = Descriptions()
+    descriptions = Descriptions(Path(__file__).with_name("descriptions.yaml"))
 
     def read(self, source: Any, **fields: Any) -> Signal:
         """Read a path (.csv, .csv.gz, .tsv, .parquet, .npy), an array or tensor (T, C), or a DataFrame.

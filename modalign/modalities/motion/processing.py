@@ -16,7 +16,7 @@ from torch import Tensor
 from modalign.errors import ModelError, ReadError, suggest
 from modalign.modalities.base import Processing, Signal
 from modalign.modalities.motion.fields import STANDARD, split_channel
-from modalign.modalities.motion.resample import resample
+from modalign.modalities.resampling import resample
 
 
 class MotionProcessing(Processing):
