@@ -1,0 +1,62 @@
+"""The pages' code: each ```python block after a `<!-- run -->` line runs, a page's blocks one after another."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modalign import AlignmentModel, ZeroShotClassifier, check_modality
+from modalign.modalities import registry
+from modalign.modalities.testing import Sample
+
+DOCS = Path(__file__).parents[1] / "docs"
+BLOCK = re.compile(r"^<!-- run -->\n```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+PAGES = sorted(p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*.md") if BLOCK.search(p.read_text()))
+
+
+def blocks(page: str) -> list[str]:
+    return BLOCK.findall((DOCS / page).read_text())
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run a page in an empty folder; what it registers is forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+
+    def runner(page: str) -> dict[str, Any]:
+        names: dict[str, Any] = {"__name__": "page"}
+        for number, block in enumerate(blocks(page), 1):
+            exec(compile(block, f"{page}, block {number}", "exec"), names)
+        return names
+
+    return runner
+
+
+def test_every_run_mark_has_its_block() -> None:
+    for path in DOCS.rglob("*.md"):
+        text = path.read_text()
+        assert text.count("<!-- run -->") == len(BLOCK.findall(text)), path
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "add_a_modality.md"])
+def test_pages_run(page: str, run: Any) -> None:
+    run(page)
+
+
+def test_a_modality_from_nothing_to_an_adapter_in_under_forty_lines(run: Any, tmp_path: Path) -> None:
+    code = [line for block in blocks("add_a_modality.md") for line in block.splitlines() if line.strip()]
+    assert 20 < len(code) < 40
+    names = run("add_a_modality.md")
+    test, model = names["test"], names["model"]
+    classifier = ZeroShotClassifier(model, "eeg", ["eyes closed", "eyes open"])
+    said = classifier.predict([row.sources["eeg"] for row in test])
+    assert list(said) == [row.labels[0] for row in test], "alpha waves are easy"
+    again = AlignmentModel.load_adapter("adapter")
+    sources = [test[0].sources["eeg"]]
+    assert (again.eval().embed("eeg", sources) == model.eval().embed("eeg", sources)).all()
+    (tmp_path / "work").mkdir()
+    check_modality("eeg", [Sample(tmp_path / "0.npy"), Sample(tmp_path / "1.npy")], tmp_path / "work")
