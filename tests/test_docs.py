@@ -42,15 +42,20 @@ def test_every_run_mark_has_its_block() -> None:
         assert text.count("<!-- run -->") == len(BLOCK.findall(text)), path
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page != "add_a_modality.md"])
-def test_pages_run(page: str, run: Any) -> None:
-    run(page)
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_run_and_do_what_they_say(page: str, run: Any, tmp_path: Path) -> None:
+    names = run(page)
+    if page in CHECKS:
+        CHECKS[page](names, tmp_path)
 
 
-def test_a_modality_from_nothing_to_an_adapter_in_under_forty_lines(run: Any, tmp_path: Path) -> None:
+def test_a_modality_takes_under_forty_lines() -> None:
     code = [line for block in blocks("add_a_modality.md") for line in block.splitlines() if line.strip()]
     assert 20 < len(code) < 40
-    names = run("add_a_modality.md")
+
+
+def check_eeg(names: dict[str, Any], folder: Path) -> None:
+    """The trained model names what it never saw, its adapter loads, and the modality conforms."""
     test, model = names["test"], names["model"]
     classifier = ZeroShotClassifier(model, "eeg", ["eyes closed", "eyes open"])
     said = classifier.predict([row.sources["eeg"] for row in test])
@@ -58,5 +63,9 @@ def test_a_modality_from_nothing_to_an_adapter_in_under_forty_lines(run: Any, tm
     again = AlignmentModel.load_adapter("adapter")
     sources = [test[0].sources["eeg"]]
     assert (again.eval().embed("eeg", sources) == model.eval().embed("eeg", sources)).all()
-    (tmp_path / "work").mkdir()
-    check_modality("eeg", [Sample(tmp_path / "0.npy"), Sample(tmp_path / "1.npy")], tmp_path / "work")
+    (folder / "work").mkdir()
+    check_modality("eeg", [Sample(folder / "0.npy"), Sample(folder / "1.npy")], folder / "work")
+
+
+CHECKS = {"add_a_modality.md": check_eeg}
+"""What a page promises of its results."""
