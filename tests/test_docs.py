@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ def blocks(page: str) -> list[str]:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Run a page in an empty folder; what it registers is forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    before = {*registry._registered, *registry.BUILT_IN}  # a built-in one registers when it is first used
 
     def runner(page: str) -> dict[str, Any]:
         names: dict[str, Any] = {"__name__": "page"}
@@ -33,7 +34,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             exec(compile(block, f"{page}, block {number}", "exec"), names)
         return names
 
-    return runner
+    yield runner
+    for name in set(registry._registered) - before:
+        del registry._registered[name]
 
 
 def test_every_run_mark_has_its_block() -> None:
