@@ -106,6 +106,9 @@ class LossConfig(Section):
 
     name: str = "infonce"
     options: dict[str, Any] = Field(default_factory=dict)
+    positives: Literal["item", "label"] = Field(
+        "item", description="what makes rows positives of each other: equal items, or equal sets of labels too"
+    )
 
 
 class TrainingConfig(Section):

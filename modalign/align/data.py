@@ -35,12 +35,14 @@ class Item:
         keys: tower -> which item (of its captions) this is.
         contents: tower -> what makes it equal to another row's item: the text, or the signal's hash.
         inputs: tower -> processed inputs, or None where the tower's features are cached.
+        labels: of the row.
     """
 
     row: int
     keys: Mapping[str, Key]
     contents: Mapping[str, str]
     inputs: Mapping[str, dict[str, Tensor] | None]
+    labels: tuple[str, ...] = ()
 
 
 def captions_of(row: Row, tower: str, manifest: Manifest, templates: Sequence[str]) -> tuple[str, ...]:
@@ -182,7 +184,7 @@ class AlignmentDataset(Dataset[Item]):
                 generator = generator_for(self.seed, epoch, row.id, tower)
                 signal = augment(self.processing[tower].crop(signal, generator), self.augmentations[tower], generator)
             inputs[tower] = self.processing[tower](signal)
-        return Item(i, keys, contents, inputs)
+        return Item(i, keys, contents, inputs, row.labels)
 
 
 def digest(data: Tensor) -> str:
@@ -199,14 +201,21 @@ class Collator:
     """Items -> `{"inputs": ..., "pairs": ...}`: the mapping that the model and the loss take.
 
     An item that stands in several rows (a caption) is encoded once, unless its tower is augmented; either way its
-    rows are positives of each other.
+    rows are positives of each other. With `by_label` so are rows with the same set of labels.
     """
 
-    def __init__(self, dataset: AlignmentDataset, pairs: Sequence[Pair], tables: Mapping[str, FeatureTable]) -> None:
+    def __init__(
+        self,
+        dataset: AlignmentDataset,
+        pairs: Sequence[Pair],
+        tables: Mapping[str, FeatureTable],
+        by_label: bool = False,
+    ) -> None:
         self.processing = dataset.processing
         self.augmented = {name for name, random in dataset.random.items() if random and dataset.train}
         self.pairs = list(pairs)
         self.tables = tables
+        self.by_label = by_label
 
     def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
         """Batch the items."""
@@ -233,8 +242,20 @@ class Collator:
             else:
                 processed = [items[n].inputs[tower] for n in unique]
                 inputs[tower] = self.processing[tower].collate([p for p in processed if p is not None])
-        pairs = [pair_batch(pair, place, identity) for pair in self.pairs]
+        labels = label_numbers([item.labels for item in items]) if self.by_label else None
+        pairs = [pair_batch(pair, place, identity, labels) for pair in self.pairs]
         return {"inputs": inputs, "pairs": [vars(p) for p in pairs if p is not None]}
+
+
+def label_numbers(labels: Sequence[tuple[str, ...]]) -> list[int]:
+    """A number for each row's set of labels; rows without labels share theirs with none.
+
+    Example:
+        >>> label_numbers([("a",), ("b", "a"), (), ("a", "b"), ()])
+        [0, 1, -3, 1, -5]
+    """
+    numbers: dict[frozenset[str], int] = {}
+    return [numbers.setdefault(frozenset(own), len(numbers)) if own else -1 - n for n, own in enumerate(labels)]
 
 
 def count_pairs(dataset: AlignmentDataset, pairs: Sequence[Pair]) -> dict[tuple[str, str], int]:

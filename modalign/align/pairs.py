@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,8 @@ class PairBatch:
         a, b: names of the towers.
         weight: the pair's weight in the sum.
         a_index, b_index: (R,) rows of the towers' embeddings that belong together.
-        groups: (R, 2) numbers of the items (a's, b's), or None where no item stands twice.
+        groups: (R, 2) numbers of the items (a's, b's), and (R, 3) with those of the labels where these count; None
+            where nothing stands twice.
     """
 
     a: str
@@ -31,7 +32,10 @@ class PairBatch:
 
 
 def pair_batch(
-    pair: Pair, place: Mapping[str, Mapping[int, int]], identity: Mapping[str, Mapping[int, int]]
+    pair: Pair,
+    place: Mapping[str, Mapping[int, int]],
+    identity: Mapping[str, Mapping[int, int]],
+    labels: Sequence[int] | None = None,
 ) -> PairBatch | None:
     """The rows that both towers of a pair have, or None where fewer than two do.
 
@@ -39,20 +43,23 @@ def pair_batch(
         pair: names of two towers.
         place: tower -> position in the batch -> row of the tower's embeddings.
         identity: tower -> position in the batch -> number of the item (equal items have the same).
+        labels: number of the set of labels at each position of the batch, its own where a row has none; None: labels
+            make no positives.
 
     Worked out on the CPU, with the batch, so that the training step waits for nothing on a GPU.
     """
     shared = [n for n in place[pair.a] if n in place[pair.b]]
     if len(shared) < 2:
         return None
-    a_items = [identity[pair.a][n] for n in shared]
-    b_items = [identity[pair.b][n] for n in shared]
-    doubled = len(set(a_items)) < len(shared) or len(set(b_items)) < len(shared)
+    columns = [[identity[pair.a][n] for n in shared], [identity[pair.b][n] for n in shared]]
+    if labels is not None:
+        columns.append([labels[n] for n in shared])
+    doubled = any(len(set(column)) < len(shared) for column in columns)
     return PairBatch(
         pair.a,
         pair.b,
         pair.weight,
         torch.tensor([place[pair.a][n] for n in shared]),
         torch.tensor([place[pair.b][n] for n in shared]),
-        torch.tensor([a_items, b_items]).T.contiguous() if doubled else None,
+        torch.tensor(columns).T.contiguous() if doubled else None,
     )

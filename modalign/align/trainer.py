@@ -152,7 +152,9 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         loader = DataLoader(
             self.train_rows,
             batch_sampler=sampler,
-            collate_fn=Collator(self.train_rows, self.recipe.pairs, self.tables["train"]),
+            collate_fn=Collator(
+                self.train_rows, self.recipe.pairs, self.tables["train"], self.recipe.loss.positives == "label"
+            ),
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),

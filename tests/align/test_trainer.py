@@ -1,6 +1,7 @@
 """The trainer: exact resume, stated accumulation, what decays, what stays frozen, and whole checkpoints."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -267,6 +268,21 @@ def test_missing_modalities_are_paired_by_row(text_checkpoint, manifest, tmp_pat
         assert torch.equal(values[:, : own.shape[1]], own)
         ids = dataset[0, i].inputs["text"]["input_ids"]
         assert torch.equal(texts[pair["a_index"][position]][: len(ids)], ids)
+
+
+def test_labels_make_positives_where_asked(text_checkpoint, manifest):
+    recipe = make_recipe(text_checkpoint, loss={"positives": "label"})
+    rows = [replace(r, labels=("x", "y") if i < 2 else ("x",) if i < 4 else ()) for i, r in enumerate(manifest.rows)]
+    manifest.rows[:] = rows
+    model = build_model(recipe)
+    dataset = AlignmentDataset(manifest, {name: model.tower(name) for name in model.towers}, train=True)
+    items = [dataset[0, i] for i in range(6)]
+    (alone,) = Collator(dataset, recipe.pairs, {})(items)["pairs"]
+    (pair,) = Collator(dataset, recipe.pairs, {}, by_label=True)(items)["pairs"]
+    labels = pair["groups"][:, 2].tolist()
+    assert labels[0] == labels[1] != labels[2] == labels[3]
+    assert len(set(labels)) == 4  # rows without labels are positives of themselves alone
+    assert alone["groups"] is None or torch.equal(pair["groups"][:, :2], alone["groups"])
 
 
 def test_log_history_is_on_disk(text_checkpoint, manifest, tmp_path):
