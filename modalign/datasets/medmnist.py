@@ -23,6 +23,9 @@ from modalign.errors import MissingExtraError, ReadError, RecipeError, suggest
 SPLITS = ("train", "val", "test")
 ADDRESS = "https://zenodo.org/records/10519652/files"
 RADIOGRAPHS = ("chestmnist", "pneumoniamnist")
+CT_SLICES = ("organamnist", "organcmnist", "organsmnist")
+SPOKEN_OF = (*RADIOGRAPHS, *CT_SLICES, "organmnist3d", "adrenalmnist3d")
+"""Whose classes are those that the modality has sentences for: another set's "normal" is no normal chest."""
 NO_DENSITY = "voxels are 8-bit numbers or shapes, no Hounsfield units, and their spacing is not published"
 
 
@@ -43,7 +46,9 @@ def file_name(subset: str, size: int) -> str:
     return f"{subset}.npz" if size == 28 else f"{subset}_{size}.npz"
 
 
-def prepare(root: Path, out: Path, *, subset: str = "", size: str = "", splits: str = "train,val,test") -> Path:
+def prepare(
+    root: Path, out: Path, *, subset: str = "", size: str = "", splits: str = "train,val,test", modality: str = ""
+) -> Path:
     """Unpack a subset once into a file an item, and write the manifest; see the registered options.
 
     Raises:
@@ -54,7 +59,9 @@ def prepare(root: Path, out: Path, *, subset: str = "", size: str = "", splits: 
     wanted = [choice("splits", part.strip(), SPLITS) for part in str(splits).split(",")]
     path = _find(root, subset, size)
     solid = subset.endswith("3d")
-    modality, suffix = ("ct", "npy") if solid else ("xray", "png")
+    usual = "ct" if solid or subset in CT_SLICES else "xray"
+    modality = choice("modality", modality or usual, ("ct",) if solid else ("xray", "ct"))
+    suffix = "npy" if modality == "ct" else "png"
     parts = {split: _labels(path, split, known) for split in wanted}
     rows = [
         {
@@ -75,22 +82,25 @@ def prepare(root: Path, out: Path, *, subset: str = "", size: str = "", splits: 
             for k, image in enumerate(images):
                 save(folder / f"{split}-{k:06d}.{suffix}", image)
 
-    files = unpack_once(out, [path], {"splits": wanted}, write)
+    files = unpack_once(out, [path], {"splits": wanted, "suffix": suffix}, write)
     about = f"MedMNIST, {subset} ({known['licence']}), official splits, patients are not known"
-    if solid:
+    if modality == "ct":
         about += f"; {NO_DENSITY}"
     elif subset not in RADIOGRAPHS:
         about += "; no radiographs: read as plain images by the modality xray"
-    defaults = {"ct.unit": "none"} if solid else {}
-    if not solid and _array(path, f"{wanted[0]}_images").ndim == 4:
+    defaults = {"ct.unit": "none"} if modality == "ct" else {}
+    if modality == "xray" and _array(path, f"{wanted[0]}_images").ndim == 4:
         defaults = {"xray.color": "luminance"}
-    return write_manifest(rows, out, files, about, modality, defaults=defaults)
+    words = None if subset in SPOKEN_OF and modality == usual else {}
+    return write_manifest(rows, out, files, about, modality, defaults=defaults, descriptions=words)
 
 
 def save(path: Path, image: np.ndarray[Any, Any]) -> None:
-    """One item: .npy as it is, or an 8-bit PNG of (H, W) or (H, W, 3)."""
+    """One item: .npy of a volume, or of a slice as (H, W, 1); or an 8-bit PNG of (H, W) or (H, W, 3)."""
     if path.suffix == ".npy":
-        np.save(path, image)
+        if image.ndim == 3 and image.shape[2] == 3:
+            raise RecipeError("--option modality=ct: the images are in colour; leave it out")
+        np.save(path, image if image.ndim == 3 else image[:, :, None])
         return
     try:
         from PIL import Image
@@ -162,6 +172,7 @@ register_dataset(
             "subset": f"which (needed): {', '.join(subsets())}",
             "size": "28, 64, 128 or 224 (3-D: 28 or 64); left out: what the folder has, or 28 for a download",
             "splits": "which to unpack (train,val,test by default)",
+            "modality": "2-D: xray (PNG; default) or ct (one slice a volume; default of organ*mnist); 3-D: ct",
         },
     )
 )

@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 import yaml
 
+from modalign.align.manifest import read_manifest
 from modalign.datasets import chestxray14, iu_xray, kermany, medmnist, mednist
 from modalign.datasets.manifest import held_out
 from modalign.errors import ReadError, RecipeError
+from modalign.modalities.registry import BUILT_IN, get_modality
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -24,6 +26,16 @@ def table(path: Path) -> pd.DataFrame:
 def sidecar(path: Path) -> dict[str, Any]:
     loaded: dict[str, Any] = yaml.safe_load(path.with_name(f"{path.stem}.meta.yaml").read_text())
     return loaded
+
+
+def load_all(path: Path, step: int = 1) -> list[Any]:
+    """Every file of a manifest (every `step`th), read by its modality as the manifest says."""
+    modality = next(name for name in ("xray", "ct") if name in table(path).columns)
+    if modality not in BUILT_IN:
+        pytest.skip(f"needs the modality {modality}")
+    reader = get_modality(modality)
+    rows = read_manifest(path, {modality: reader}).rows[::step]
+    return [reader.load(row.sources[modality], **row.fields[modality]) for row in rows]
 
 
 def picture(path: Path, value: int = 100) -> None:
@@ -40,7 +52,8 @@ def npz(root: Path, subset: str, shape: tuple[int, ...], size: int = 28, **chang
     root.mkdir(exist_ok=True)
     arrays: dict[str, Any] = {}
     for split, count in (("train", 6), ("val", 2), ("test", 4)):
-        images = np.arange(count, dtype=np.uint8).reshape(-1, *[1] * len(shape)) + np.zeros(shape, np.uint8)
+        ramp = np.indices(shape)[1].astype(np.uint8)  # a blank image is refused when it is read
+        images = np.arange(count, dtype=np.uint8).reshape(-1, *[1] * len(shape)) + ramp
         numbers = np.arange(count)
         if known["multi"]:
             labels = np.zeros((count, len(known["classes"])), np.uint8)
@@ -93,6 +106,7 @@ def test_adrenalmnist3d_as_it_was_published(real_data: Path, tmp_path: Path) -> 
     volume = np.load(path.parent / sidecar(path)["root"] / table(path)["ct"][0], allow_pickle=False)
     assert volume.shape == (64, 64, 64)
     assert set(np.unique(volume)) == {0, 255}
+    assert {tuple(signal.data.shape) for signal in load_all(path, 20)} == {(1, 64, 64, 64)}
 
 
 @pytest.mark.parametrize(
@@ -102,6 +116,8 @@ def test_adrenalmnist3d_as_it_was_published(real_data: Path, tmp_path: Path) -> 
         ({"subset": "chestmnits"}, RecipeError, "did you mean 'chestmnist'"),
         ({"subset": "chestmnist", "size": "100"}, RecipeError, "comes in 28, 64, 128, 224"),
         ({"subset": "chestmnist", "splits": "all"}, RecipeError, "splits=all"),
+        ({"subset": "adrenalmnist3d", "modality": "xray"}, RecipeError, "modality=xray"),
+        ({"subset": "dermamnist", "modality": "ct"}, RecipeError, "the images are in colour"),
         ({"subset": "chestmnist"}, ReadError, r"holds no chestmnist\.npz or"),
         ({"subset": "breastmnist"}, ReadError, "do not fit 2 classes"),
         ({"subset": "octmnist"}, ReadError, "images are uint8"),
@@ -114,6 +130,8 @@ def test_medmnist_refusals(options: dict[str, str], error: Any, says: str, tmp_p
     npz(root, "breastmnist", (28, 28), train_labels=np.full((6, 1), 2))
     npz(root, "octmnist", (28, 28), train_images=np.zeros((6, 28, 28)))
     npz(root, "organamnist", (28, 28), train_images=np.zeros((5, 28, 28), np.uint8))
+    npz(root, "adrenalmnist3d", (28, 28, 28))
+    npz(root, "dermamnist", (28, 28, 3))
     (root / "pathmnist.npz").write_bytes(b"PK\x03\x04 cut")
     with pytest.raises(error, match=says):
         medmnist.prepare(root, tmp_path / "m.csv", **options)
@@ -129,6 +147,27 @@ def test_medmnist_tables() -> None:
     assert medmnist._needed("chestmnist.npz", {"subset": "chestmnist"})
     assert not medmnist._needed("chestmnist_64.npz", {"subset": "chestmnist"})
     assert medmnist._needed("chestmnist_64.npz", {"subset": "chestmnist", "size": "64"})
+
+
+@pytest.mark.parametrize(
+    ("subset", "shape", "options", "size"),
+    [
+        ("pneumoniamnist", (28, 28), {}, (1, 28, 28)),
+        ("bloodmnist", (28, 28, 3), {}, (1, 28, 28)),
+        ("organamnist", (28, 28), {}, (1, 28, 28, 1)),
+        ("organamnist", (28, 28), {"modality": "xray"}, (1, 28, 28)),
+        ("organmnist3d", (28, 28, 28), {}, (1, 28, 28, 28)),
+    ],
+)
+def test_medmnist_reads_back(subset: str, shape: Any, options: dict[str, str], size: Any, tmp_path: Path) -> None:
+    path = medmnist.prepare(npz(tmp_path / "r", subset, shape), tmp_path / "m.csv", subset=subset, **options)
+    assert {tuple(signal.data.shape) for signal in load_all(path)} == {size}
+
+
+def test_another_sets_normal_is_no_normal_chest(tmp_path: Path) -> None:
+    path = medmnist.prepare(npz(tmp_path / "r", "octmnist", (28, 28)), tmp_path / "m.csv", subset="octmnist")
+    assert "normal" in set(table(path)["label"])
+    assert sidecar(path)["descriptions"] == {}
 
 
 # ---------------------------------------------------------------------------------------------- Kermany, MedNIST
@@ -147,6 +186,7 @@ def test_kermany_on_the_real_images(real_data: Path, tmp_path: Path) -> None:
     assert rest.groupby("group")["split"].nunique().max() == 1, "val is by patient"
     assert 0.05 < (rest["split"] == "val").mean() < 0.16
     assert sidecar(path)["official_split"] is True
+    assert {tuple(signal.data.shape) for signal in load_all(path, 100)} == {(1, 224, 224)}
     two = table(kermany.prepare(real_data / "cxr_kermany3", tmp_path / "m.csv", classes="2", seed="1"))
     assert set(two["label"]) == {"normal", "pneumonia"}
     assert list(two["split"]) != list(rows["split"])
@@ -185,6 +225,9 @@ def test_mednist_on_the_real_images(real_data: Path, tmp_path: Path) -> None:
     shares = rows["split"].value_counts(normalize=True)
     assert shares["train"] == pytest.approx(0.7, abs=0.05)
     assert shares["val"] == pytest.approx(0.1, abs=0.03)
+    path = tmp_path / "m.csv"
+    assert {tuple(signal.data.shape) for signal in load_all(path, 100)} == {(1, 64, 64)}
+    assert set(sidecar(path)["descriptions"]) == set(mednist.CLASSES)
 
 
 def test_mednist_keeps_equal_files_together(tmp_path: Path) -> None:
