@@ -13,8 +13,10 @@ import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
+from modalign import __version__
 from modalign.datasets.archives import inside, unpack
 from modalign.datasets.public import Options, PublicDataset
 from modalign.errors import ReadError
@@ -174,8 +176,7 @@ def _append(address: str, staged: Path, report: Callable[[int, int], None] | Non
         OSError: the server cannot be reached, or the answer is shorter than it says.
     """
     have = staged.stat().st_size if staged.is_file() else 0
-    request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
-    with urllib.request.urlopen(request, timeout=60) as response:
+    with _open(address, have) as response:
         resumed = response.status == 206 and (response.headers.get("Content-Range") or "").startswith(f"bytes {have}-")
         length = int(response.headers.get("Content-Length") or 0)
         total = length + (have if resumed else 0)
@@ -192,9 +193,15 @@ def _append(address: str, staged: Path, report: Callable[[int, int], None] | Non
         raise OSError(f"it broke off after {got:,} of {length:,} bytes")
 
 
+def _open(address: str, begin: int = 0) -> Any:
+    """A response, from byte `begin` on where the server can. Some owners refuse Python's own User-Agent."""
+    headers = {"User-Agent": f"modalign/{__version__}", **({"Range": f"bytes={begin}-"} if begin else {})}
+    return urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=60)
+
+
 def _read(address: str, hint: str) -> str:
     try:
-        with urllib.request.urlopen(address, timeout=60) as response:
+        with _open(address) as response:
             return str(response.read().decode("utf-8"))
     except (OSError, UnicodeDecodeError, http.client.HTTPException) as error:
         raise ReadError(f"{address} cannot be had ({error}). {hint}") from None

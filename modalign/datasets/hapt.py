@@ -17,6 +17,7 @@ from modalign.datasets.motion_windows import (
     WINDOW_OPTIONS,
     Array,
     by_people,
+    check_present,
     find_folder,
     held_out_people,
     read_matrix,
@@ -77,12 +78,18 @@ def prepare(
     folder = find_folder(root, "RawData", "labels.txt")
     table = read_matrix(folder / "labels.txt", 5).astype(int)
     data = _experiments(folder)
+    check_present(people, table[:, 1].tolist())
     rows: list[dict[str, Any]] = []
     for segment, (experiment, person, label, first, last) in enumerate(table.tolist(), 1):
         name = f"exp{experiment:02d}"
         if name not in data or label not in LABELS:
             raise ReadError(f"{folder / 'labels.txt'}: row {segment}: no experiment {experiment}, or no label {label}")
         length = len(data[name]) / RATE
+        if not 1 <= first <= last <= len(data[name]):
+            raise ReadError(
+                f"{folder / 'labels.txt'}: row {segment}: samples {first} to {last} are not in {name}, which has "
+                f"{len(data[name])}; unpack the data set again"
+            )
         if label > most:
             continue
         for k, (begin, end) in enumerate(_spans((first - 1) / RATE, last / RATE, window, hop, length, label > BASIC)):

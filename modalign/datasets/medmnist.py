@@ -91,7 +91,7 @@ def prepare(
     defaults = {"ct.unit": "none"} if modality == "ct" else {}
     if modality == "xray" and _array(path, f"{wanted[0]}_images").ndim == 4:
         defaults = {"xray.color": "luminance"}
-    words = None if subset in SPOKEN_OF and modality == usual else {}
+    words: dict[str, list[str]] | None = None if subset in SPOKEN_OF and modality == usual else {}
     return write_manifest(rows, out, files, about, modality, defaults=defaults, descriptions=words)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -135,3 +135,18 @@ def held_out_people(test: Any, val: Any) -> dict[str, list[int]]:
     if both:
         raise RecipeError(f"--option val={val}: person {both[0]} is in test too; a person is in one split")
     return people
+
+
+def check_present(people: Mapping[str, Sequence[int]], present: Iterable[int]) -> None:
+    """Refuse a split whose people are nowhere in the data, since it would be empty without a word.
+
+    Raises:
+        RecipeError: none of them is there.
+    """
+    there = sorted(set(present))
+    for split, members in people.items():
+        if not set(members) & set(there):
+            raise RecipeError(
+                f"--option {split}={','.join(map(str, members))}: none of these people is in the data "
+                f"(who is: {', '.join(map(str, there))})"
+            )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from modalign.datasets.manifest import number, write_manifest
-from modalign.datasets.motion_windows import WINDOW_OPTIONS, by_people, held_out_people, windows
+from modalign.datasets.motion_windows import WINDOW_OPTIONS, by_people, check_present, held_out_people, windows
 from modalign.datasets.registry import PublicDataset, register_dataset
 from modalign.errors import ReadError
 
@@ -73,6 +73,8 @@ def prepare(
             }
             for k, (begin, end) in enumerate(windows(0.0, _samples(path) / RATE, window, hop))
         ]
+    if rows:
+        check_present(people, {int(row["group"].removeprefix("person-")) for row in rows})
     about = f"MotionSense (Malekzadeh et al. 2019, MIT), windows of {window:g} s; people {test} test, {val} val"
     return write_manifest(rows, out, root, about, "motion", defaults=FIELDS)
 

@@ -19,6 +19,7 @@ from modalign.datasets.motion_windows import (
     WINDOW_OPTIONS,
     bridge,
     by_people,
+    check_present,
     find_folder,
     held_out_people,
     read_matrix,
@@ -86,6 +87,8 @@ def prepare(
     if not files:
         raise ReadError(f"{folder / 'Protocol'}: holds no subject*.dat; give the folder PAMAP2_Dataset")
     at = [c for name in places for c in (*range(PLACES[name] + 1, PLACES[name] + 4), *_gyroscope(name))]
+
+    check_present(people, map(_person, files))
 
     def write(target: Path) -> None:
         for path in files:

@@ -20,6 +20,7 @@ from modalign.datasets.motion_windows import (
     WINDOW_OPTIONS,
     Array,
     by_people,
+    check_present,
     find_folder,
     held_out_people,
     windows,
@@ -81,6 +82,8 @@ def prepare(
     files = sorted((folder / "accel").glob("data_*.txt"))
     if not files:
         raise ReadError(f"{folder}: holds no accel/data_*.txt; give the folder wisdm-dataset")
+
+    check_present(people, map(_person, files))
 
     def write(target: Path) -> None:
         for path in files:

@@ -69,6 +69,7 @@ def test_motionsense_options_and_refusals(real_data: Path, tmp_path: Path) -> No
         ({"window": "0"}, "window=0"),
         ({"test": "1-3", "val": "3"}, "person 3 is in test too"),
         ({"val": "a"}, "lists people"),
+        ({"test": "119-124"}, "none of these people is in the data"),
     ):
         with pytest.raises(RecipeError, match=says):
             motionsense.prepare(root, out, **options)
@@ -137,13 +138,15 @@ def test_uci_har_refusals(tmp_path: Path) -> None:
 
 
 def hapt_tree(root: Path) -> Path:
-    """Two experiments of 20 s: walking for 10 s, sitting down for 1 s, sitting to the end."""
+    """Three experiments of 20 s: walking for 10 s, sitting down for 1 s, sitting to the end."""
     folder = root / "RawData"
-    for experiment, person in ((1, 1), (2, 2)):
+    for experiment, person in ((1, 1), (2, 2), (3, 3)):
         ramp = np.arange(1000)[:, None] / 1000 + np.array([0.0, 0.1, 0.2])
         text(folder / f"acc_exp{experiment:02d}_user{person:02d}.txt", ramp)
         text(folder / f"gyro_exp{experiment:02d}_user{person:02d}.txt", ramp - experiment)
-    labels = [[e, p, a, b, c] for e, p in ((1, 1), (2, 2)) for a, b, c in ((1, 1, 500), (7, 501, 550), (4, 551, 1000))]
+    labels = [
+        [e, p, a, b, c] for e, p in ((1, 1), (2, 2), (3, 3)) for a, b, c in ((1, 1, 500), (7, 501, 550), (4, 551, 1000))
+    ]
     text(folder / "labels.txt", labels, "%d")
     return root
 
@@ -151,7 +154,7 @@ def hapt_tree(root: Path) -> Path:
 def test_hapt(tmp_path: Path) -> None:
     root = hapt_tree(tmp_path / "root")
     manifest = read(hapt.prepare(root, tmp_path / "m.csv", val="3"))
-    assert splits(manifest) == {"train": {"person-01"}, "val": set(), "test": {"person-02"}}
+    assert splits(manifest) == {"train": {"person-01"}, "val": {"person-03"}, "test": {"person-02"}}
     assert manifest.labels == ["sitting", "walking"]
     assert max(row.fields["motion"]["end"] for row in manifest.rows if row.labels == ("walking",)) <= 10
     first = next(i for i, row in enumerate(manifest.rows) if row.labels == ("sitting",))
@@ -161,7 +164,7 @@ def test_hapt(tmp_path: Path) -> None:
     assert signal.data[3, 0].item() == pytest.approx(0.550 - 1, rel=1e-4)
     every = read(hapt.prepare(root, tmp_path / "m.csv", val="3", activities="all"))
     between = [row for row in every.rows if row.labels == ("standing to sitting",)]
-    assert len(between) == 2, "shorter than a window: the one around its middle"
+    assert len(between) == 3, "shorter than a window: the one around its middle"
     assert between[0].fields["motion"]["start"] == pytest.approx(10.5 - 1.28)
 
 
@@ -173,11 +176,14 @@ def test_hapt_refusals(tmp_path: Path) -> None:
         hapt.prepare(tmp_path / "absent", out)
     text(root / "RawData" / "gyro_exp01_user01.txt", np.zeros((999, 3)))
     with pytest.raises(ReadError, match="1000 rows, and its gyroscope 999"):
-        hapt.prepare(root, out)
+        hapt.prepare(root, out, val="3")
     text(root / "RawData" / "gyro_exp01_user01.txt", np.zeros((1000, 3)))
-    text(root / "RawData" / "labels.txt", [[3, 1, 1, 1, 500]], "%d")
-    with pytest.raises(ReadError, match="row 1: no experiment 3"):
-        hapt.prepare(root, out)
+    with pytest.raises(RecipeError, match=r"val=9: none of these people is in the data \(who is: 1, 2, 3\)"):
+        hapt.prepare(root, out, test="2", val="9")
+    for row, says in (([4, 1, 1, 1, 500], "row 1: no experiment 4"), ([1, 1, 1, 900, 1001], "samples 900 to 1001")):
+        text(root / "RawData" / "labels.txt", [row, [2, 2, 1, 1, 500], [3, 3, 1, 1, 500]], "%d")
+        with pytest.raises(ReadError, match=says):
+            hapt.prepare(root, out, val="3")
 
 
 # ---------------------------------------------------------------------------------------------- WISDM
@@ -279,7 +285,9 @@ def test_pamap2(tmp_path: Path) -> None:
 
 def test_pamap2_refusals(tmp_path: Path) -> None:
     root, out = pamap2_tree(tmp_path / "root"), tmp_path / "m.csv"
-    for options, says in (({"place": "head"}, "place=head"), ({"part": "some"}, "part=some")):
+    for options, says in (
+        ({"place": "head"}, "place=head"), ({"part": "some"}, "part=some"), ({"test": "6"}, "none of these people"),
+    ):  # fmt: skip
         with pytest.raises(RecipeError, match=says):
             pamap2.prepare(root, out, **options)
     with pytest.raises(ReadError, match="holds no Protocol"):
