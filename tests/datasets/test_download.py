@@ -199,6 +199,28 @@ def test_every_registered_download_has_a_whole_checksum_and_a_safe_address() -> 
             assert re.fullmatch(rf"[0-9a-f]{{{lengths[kind]}}}", value), known.name
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "file", "needed"),
+    [
+        ("ptb-xl", {}, "records100/00000/00001_lr.dat", True),
+        ("ptb-xl", {}, "records500/00000/00001_hr.dat", False),
+        ("ptb-xl", {"rate": "500"}, "records500/00000/00001_hr.dat", True),
+        ("ptb-xl", {"rate": "500"}, "ptbxl_database.csv", True),
+        ("ptb-xl", {}, "example_physionet.py", False),
+        ("ludb", {}, "data/1.dat", True),
+        ("ludb", {}, "data/1.atr_i", False),
+        ("cinc2021", {}, "training/georgia/g1/E00001.mat", True),
+        ("cinc2021", {}, "evaluate-2021.zip", False),
+        ("cpsc2018", {}, "training/cpsc_2018/g1/A0001.hea", True),
+        ("cpsc2018", {}, "training/georgia/g1/E00001.mat", False),
+        ("medmnist", {"subset": "organmnist3d", "size": "64"}, "organmnist3d_64.npz", True),
+        ("medmnist", {"subset": "organmnist3d", "size": "64"}, "organmnist3d.npz", False),
+    ],
+)
+def test_only_what_the_options_need(name: str, options: dict[str, str], file: str, needed: bool) -> None:
+    assert registry.get_dataset(name).needed(file, options) is needed
+
+
 def test_prepare_passes_the_options_and_a_local_copy_comes_first(
     site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

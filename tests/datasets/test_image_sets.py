@@ -232,8 +232,8 @@ def test_mednist_on_the_real_images(real_data: Path, tmp_path: Path) -> None:
 
 def test_mednist_keeps_equal_files_together(tmp_path: Path) -> None:
     for name in mednist.CLASSES:
-        for k in range(3):
-            picture(tmp_path / "MedNIST" / name / f"{k:06d}.jpeg", value=k)
+        for k in range(9):
+            picture(tmp_path / "MedNIST" / name / f"{name}{k}.jpeg", value=k)
     rows = table(mednist.prepare(tmp_path, tmp_path / "m.csv"))
     assert rows.groupby("group").size().to_dict() == dict.fromkeys(set(rows["group"]), 6)
     assert rows.groupby("group")["split"].nunique().max() == 1
@@ -248,16 +248,21 @@ def test_mednist_keeps_equal_files_together(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------- ChestX-ray14
 
 
-def nih(root: Path, person: str = "Patient Gender") -> Path:
+VAL = next(k for k in range(10, 999) if held_out(f"patient-{k:05d}") == "val")
+
+
+def nih(root: Path) -> Path:
     rows = [
-        ("00000001_000.png", "Cardiomegaly|Effusion", 1, "PA"),
-        ("00000001_001.png", "No Finding", 1, "AP"),
+        ("00000001_000.png", "Cardiomegaly|Effusion", VAL, "PA"),
+        ("00000001_001.png", "No Finding", VAL, "AP"),
         ("00000002_000.png", "Pleural_Thickening", 2, "PA"),
         ("00000003_000.png", "Mass", 3, "PA"),  # its archive is not there
     ]
     root.mkdir()
     columns = ["Image Index", "Finding Labels", "Patient ID", "View Position"]
-    pd.DataFrame(rows, columns=columns).assign(**{person: "F"}).to_csv(root / "Data_Entry_2017.csv", index=False)
+    pd.DataFrame(rows, columns=columns).assign(**{"Patient Gender": "F"}).to_csv(
+        root / "Data_Entry_2017.csv", index=False
+    )
     (root / "train_val_list.txt").write_text("00000001_000.png\n00000001_001.png\n")
     (root / "test_list.txt").write_text("00000002_000.png\n00000003_000.png")
     for name in ("00000001_000", "00000001_001", "00000002_000"):
@@ -269,9 +274,9 @@ def test_chestxray14(tmp_path: Path) -> None:
     path = chestxray14.prepare(nih(tmp_path / "nih"), tmp_path / "m.csv")
     rows = table(path)
     assert list(rows["labels"]) == ["cardiomegaly;pleural effusion", "no finding", "pleural thickening"]
-    assert list(rows["split"]) == [held_out("patient-00001")] * 2 + ["test"]
+    assert list(rows["split"]) == ["val", "val", "test"]
     assert list(rows["xray.view"]) == ["PA", "AP", "PA"]
-    assert list(rows["group"]) == ["patient-00001", "patient-00001", "patient-00002"]
+    assert list(rows["group"]) == [f"patient-{VAL:05d}"] * 2 + ["patient-00002"]
     assert "1 images of the table are not under the root" in sidecar(path)["about"]
     assert "official_split" not in sidecar(path), "no patient is in two splits, and reading checks that"
     bare = table(chestxray14.prepare(tmp_path / "nih", tmp_path / "m.csv", no_finding="none"))
