@@ -66,6 +66,7 @@ class TemperatureConfig(Section):
     init: float = Field(0.07, gt=0, le=1)
     learnable: bool = True
     max_scale: float = Field(100.0, gt=1, description="1 / temperature is clamped to [1, this]")
+    bias: float | None = Field(None, description="first bias of the logits, learnt; for losses that add one (siglip)")
 
 
 class ModelConfig(Section):

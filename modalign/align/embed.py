@@ -95,6 +95,8 @@ def evaluate_pairs(
     embedded = {name: embed_split(model, dataset, name, batch_size, tables.get(name)) for name in sorted(needed)}
     metrics: dict[str, float] = {}
     losses, firsts = [], []
+    scale, bias = (None if t is None else t.cpu() for t in (model.temperature(), model.temperature.bias))
+    assert scale is not None
     for pair in pairs:
         a, b = embedded[pair.a], embedded[pair.b]
         place_a, place_b = ({row: k for k, row in enumerate(e.rows)} for e in (a, b))
@@ -111,7 +113,7 @@ def evaluate_pairs(
             firsts.append(recalls[1])
         groups = torch.tensor([_numbers(items_a), _numbers(items_b)]).T
         parts = [
-            loss(x[s : s + loss_rows], y[s : s + loss_rows], model.temperature().cpu(), groups[s : s + loss_rows])
+            loss(x[s : s + loss_rows], y[s : s + loss_rows], scale, groups[s : s + loss_rows], bias)
             for s in range(0, len(x), loss_rows)
             if len(x) - s >= 2
         ]

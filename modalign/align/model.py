@@ -26,10 +26,11 @@ POOLED = "pooled"
 
 
 class AlignmentOutput(NamedTuple):
-    """`embeddings`: tower -> (B, dim) unit rows; `scale`: 1 / temperature."""
+    """`embeddings`: tower -> (B, dim) unit rows; `scale`: 1 / temperature; `bias` of the logits, where there is one."""
 
     embeddings: dict[str, Tensor]
     scale: Tensor
+    bias: Tensor | None = None
 
 
 class Tower(nn.Module):
@@ -159,7 +160,7 @@ class AlignmentModel(
             }
         )
         temperature = self.source.temperature
-        self.temperature = Temperature(temperature.init, temperature.learnable, temperature.max_scale)
+        self.temperature = Temperature(**temperature.model_dump())
         self.remember_buffers()
 
     @property
@@ -200,7 +201,7 @@ class AlignmentModel(
             inputs: tower name -> collated inputs, batch first; towers may have different batch sizes.
         """
         embeddings = {name: self.tower(name)(tower_inputs) for name, tower_inputs in inputs.items()}
-        return AlignmentOutput(embeddings, self.temperature())
+        return AlignmentOutput(embeddings, self.temperature(), self.temperature.bias)
 
     @torch.no_grad()
     def embed(self, tower: str, sources: Sequence[Any], batch_size: int = 64, **fields: Any) -> Tensor:

@@ -65,7 +65,7 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
         self.recipe = recipe
-        self.pair_loss: PairLoss = get_loss(recipe.loss.name, recipe.loss.options)
+        self.pair_loss: PairLoss = get_loss(recipe.loss.name, recipe.loss.options, recipe.temperature.bias is not None)
         self.evaluators = list(evaluators)
         towers = {name: model.tower(name) for name in model.towers}
         self.train_rows = AlignmentDataset(train, towers, recipe.seed, train=True, templates=recipe.templates)
@@ -172,7 +172,7 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         for pair in inputs["pairs"]:
             x = output.embeddings[pair["a"]][pair["a_index"]]
             y = output.embeddings[pair["b"]][pair["b_index"]]
-            loss = loss + pair["weight"] * self.pair_loss(x, y, output.scale, pair["groups"])
+            loss = loss + pair["weight"] * self.pair_loss(x, y, output.scale, pair["groups"], output.bias)
         return (loss, output) if return_outputs else loss
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:

@@ -2,5 +2,6 @@
 
 from modalign.align.losses.infonce import infonce
 from modalign.align.losses.registry import PairLoss, get_loss, list_losses, register_loss
+from modalign.align.losses.siglip import siglip
 
-__all__ = ["PairLoss", "get_loss", "infonce", "list_losses", "register_loss"]
+__all__ = ["PairLoss", "get_loss", "infonce", "list_losses", "register_loss", "siglip"]
