@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from modalign import __version__
 from modalign.datasets.archives import inside, unpack
 from modalign.datasets.public import Options, PublicDataset
 from modalign.errors import ReadError
@@ -195,7 +194,7 @@ def _append(address: str, staged: Path, report: Callable[[int, int], None] | Non
 
 def _open(address: str, begin: int = 0) -> Any:
     """A response, from byte `begin` on where the server can. Some owners refuse Python's own User-Agent."""
-    headers = {"User-Agent": f"modalign/{__version__}", **({"Range": f"bytes={begin}-"} if begin else {})}
+    headers = {"User-Agent": "modalign", **({"Range": f"bytes={begin}-"} if begin else {})}
     return urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=60)
 
 
