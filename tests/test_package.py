@@ -75,7 +75,9 @@ def test_the_wheel_built_from_the_sdist_holds_every_module(tmp_path):
     wheel = next((tmp_path / "dist").glob("*.whl"))
     held = set(zipfile.ZipFile(wheel).namelist())
     sources = {
-        str(p.relative_to(ROOT)) for p in (ROOT / "modalign").rglob("*") if p.suffix in {".py", ".yaml", ".typed"}
+        str(p.relative_to(ROOT))
+        for p in (ROOT / "modalign").rglob("*")
+        if p.suffix in {".py", ".yaml", ".typed", ".tmpl"}
     }
     assert sources <= held, sources - held
     with tarfile.open(next((tmp_path / "dist").glob("*.tar.gz"))) as sdist:

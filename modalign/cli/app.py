@@ -25,8 +25,8 @@ app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
 app.command("zero-shot")(zero_shot.command)
 app.command("embed")(embed.command)
-app.command("modalities")(modalities.command)
 app.command("doctor")(doctor.command)
+app.add_typer(modalities.group, name="modalities")
 app.add_typer(data.group, name="data")
 
 

@@ -1,4 +1,4 @@
-"""`modalign modalities`: what can be aligned."""
+"""`modalign modalities`: what can be aligned, and a package to start a modality of your own from."""
 
 from __future__ import annotations
 
@@ -8,25 +8,54 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+from modalign.cli import new_modality
 
 
-def command(
-    name: Annotated[str, typer.Argument(help="Show one modality: its encoders, fields and augmentations.")] = "",
-) -> None:
-    """List the modalities, or show one.
+class _Group(TyperGroup):
+    """`modalign modalities NAME` is short for `modalign modalities show NAME`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Take what is no command for a modality's name."""
+        return super().resolve_command(ctx, args if args[0] in self.commands else ["show", *args])
+
+
+group = typer.Typer(cls=_Group, invoke_without_command=True, rich_markup_mode=None)
+group.command("new")(new_modality.command)
+
+
+@group.callback()
+def list_command(context: typer.Context) -> None:
+    """List the modalities, show one, or write a package for a new one.
 
     Examples:
 
       modalign modalities
 
       modalign modalities motion
-    """
-    from modalign.modalities.registry import get_modality, list_modalities
 
-    if not name:
+      modalign modalities new eeg
+    """
+    from modalign.modalities.registry import list_modalities
+
+    if context.invoked_subcommand is None:
         for known in list_modalities():
             print(known)
-        return
+
+
+@group.command("show")
+def show_command(
+    name: Annotated[str, typer.Argument(help="Show one modality: its encoders, fields and augmentations.")],
+) -> None:
+    """Show one modality: its encoders, fields, processing and augmentations.
+
+    Example:
+
+      modalign modalities motion
+    """
+    from modalign.modalities.registry import get_modality
+
     modality = get_modality(name)
     print((type(modality).__doc__ or name).splitlines()[0])
     print("\nEncoders (towers.TOWER.encoder and .options):")

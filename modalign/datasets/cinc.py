@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from modalign.datasets.ecg_manifest import choice, fingerprint, hashed_split, headers, seed_of, write_manifest
+from modalign.datasets.ecg_records import fingerprint, headers
+from modalign.datasets.manifest import choice, hashed_split, seed_of, write_manifest
 from modalign.datasets.registry import PublicDataset, register_dataset
 from modalign.datasets.snomed import snomed_names
 
@@ -56,7 +57,7 @@ def prepare(
     rows = [row for row in rows if row["source"] in known]
     said = f"split by a hash of the signals (seed {number})" if hashed else "not split"
     about = f"PhysioNet/CinC challenge {year} (CC BY 4.0), {labels} labels, {said}; patients are not known"
-    return write_manifest(rows, root, out, about)
+    return write_manifest(rows, out, root, about, "ecg")
 
 
 OPTIONS = {
@@ -66,13 +67,15 @@ OPTIONS = {
     "seed": "of the split; 0 by default",
 }
 
-for _year, _count in (("2020", "43,101"), ("2021", "88,253")):
+for _year, _version, _count in (("2020", "1.0.2", "43,101"), ("2021", "1.0.3", "88,253")):
     register_dataset(
         PublicDataset(
             name=f"cinc{_year}",
             about=f"PhysioNet/CinC challenge {_year}: {_count} 12-lead ECGs with SNOMED codes (CC BY 4.0)",
             prepare=partial(prepare, year=_year),
             url=f"https://physionet.org/content/challenge-{_year}/",
+            sums=f"https://physionet.org/files/challenge-{_year}/{_version}/SHA256SUMS.txt",
+            needed=lambda name, options: name.startswith("training/") and name.endswith((".hea", ".mat")),
             options=OPTIONS,
         )
     )

@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from modalign.datasets.ecg_manifest import choice, fingerprint, hashed_split, headers, seed_of, write_manifest
+from modalign.datasets.ecg_records import fingerprint, headers
+from modalign.datasets.manifest import choice, hashed_split, seed_of, write_manifest
 from modalign.datasets.registry import PublicDataset, register_dataset
 from modalign.errors import ReadError
 from modalign.modalities.ecg.leads import STANDARD
@@ -64,7 +65,7 @@ def prepare(root: Path, out: Path, *, split: str = "hash", seed: str = "0") -> P
         rows, defaults = _by_headers(root), {}
     for row in rows:
         row["split"] = hashed_split(row["group"], number) if hashed else ""
-    return write_manifest(rows, root, out, about, defaults)
+    return write_manifest(rows, out, root, about, "ecg", defaults=defaults)
 
 
 def _by_reference(reference: Path, root: Path) -> list[dict[str, Any]]:
@@ -107,6 +108,8 @@ register_dataset(
         about="CPSC2018: 6,877 12-lead ECGs of 6 to 60 s, nine labels (Liu et al. 2018)",
         prepare=prepare,
         url="https://physionet.org/content/challenge-2020/ (folder cpsc_2018), or 2018.icbeb.org/Challenge.html",
+        sums="https://physionet.org/files/challenge-2020/1.0.2/SHA256SUMS.txt",
+        needed=lambda name, options: name.startswith("training/cpsc_2018/") and name.endswith((".hea", ".mat")),
         options={
             "split": "hash (default): 70 train, 10 val, 20 test in a hundred, as its test set is not public; or none",
             "seed": "of the split; 0 by default",

@@ -6,14 +6,13 @@ CC BY. Clips of one source recording stay in one fold, so folds never share grou
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
+from modalign.datasets.manifest import read_table, write_manifest
 from modalign.datasets.registry import PublicDataset, register_dataset
 from modalign.errors import ReadError, RecipeError, suggest
 
@@ -62,7 +61,7 @@ def prepare_esc50(root: Path, out: Path, part: str = "", fold: str | int = FOLDS
     )
     kind = "ESC-10" if len(set(table["label"])) <= 10 else "ESC-50"
     about = f"{kind} (Piczak 2015), official folds: test {test}, val {val}, train the other three"
-    return write_manifest(rows, out, root, about)
+    return write_manifest(rows, out, root, about, "audio")
 
 
 def _clips(root: Path, part: str) -> pd.DataFrame:
@@ -82,7 +81,7 @@ def _clips(root: Path, part: str) -> pd.DataFrame:
 
 def _official(folder: Path, root: Path, part: str) -> pd.DataFrame:
     path = folder / "meta" / "esc50.csv"
-    table = _table(path, ("filename", "fold", "category", "esc10"))
+    table = read_table(path, ("filename", "fold", "category", "esc10"))
     if part == "esc10":
         table = table[table["esc10"].str.lower() == "true"]
     audio = (folder / "audio").relative_to(root).as_posix()
@@ -91,19 +90,8 @@ def _official(folder: Path, root: Path, part: str) -> pd.DataFrame:
 
 def _esc10(root: Path) -> pd.DataFrame:
     path = root / "manifest.csv"
-    table = _table(path, ("path", "label", "fold"))
+    table = read_table(path, ("path", "label", "fold"))
     return _frame(path, table["path"], table["fold"], table["label"].map(lambda label: ESC10_NAMES.get(label, label)))
-
-
-def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, OSError) as error:
-        raise ReadError(f"{path}: not a readable CSV file ({error}); get the data set again") from None
-    for column in columns:
-        if column not in table.columns:
-            raise ReadError(f"{path}: has no column {column!r}: {suggest(column, [str(c) for c in table.columns])}")
-    return table
 
 
 def _frame(table: Path, paths: Iterable[str], folds: Iterable[str], labels: Iterable[str]) -> pd.DataFrame:
@@ -124,47 +112,19 @@ def _frame(table: Path, paths: Iterable[str], folds: Iterable[str], labels: Iter
     return pd.DataFrame(rows)
 
 
-def write_manifest(rows: pd.DataFrame, out: Path, root: Path, about: str, official_split: bool = False) -> Path:
-    """Write the rows and their sidecar, with what the audio modality knows of the labels; return the manifest's path.
-
-    Args:
-        rows: the manifest; `audio` is relative to root.
-        out: where to write.
-        root: the data set's folder.
-        about: one line.
-        official_split: the split is the data set's own, and groups cross it.
-
-    Raises:
-        ReadError: there are no rows, or a recording is not there.
-    """
-    from modalign.modalities.registry import get_modality
-
-    if not len(rows):
-        raise ReadError(f"{root}: holds no recording; give the data set's folder")
-    lacking = [path for path in rows["audio"] if not (root / path).is_file()]
-    if lacking:
-        raise ReadError(
-            f"{root}: {len(lacking)} of {len(rows)} recordings are not there, {lacking[0]} first; unpack it again"
-        )
-    known = get_modality("audio").descriptions
-    labels = sorted({str(label) for label in rows["label"]})
-    sidecar: dict[str, object] = {"about": about, "root": Path(os.path.relpath(root, out.parent)).as_posix()}
-    if official_split:
-        sidecar["official_split"] = True
-    sidecar["descriptions"] = {label: list(known[label]) for label in labels if label in known}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    rows.to_csv(out, index=False)
-    text = yaml.safe_dump(sidecar, sort_keys=False, allow_unicode=True)
-    out.with_name(f"{out.stem}.meta.yaml").write_text(text, encoding="utf-8")
-    return out
-
-
 register_dataset(
     PublicDataset(
         name="esc50",
         about="ESC-50, or its ESC-10 part: environmental sounds, 5 folds; K. J. Piczak, CC BY-NC (ESC-10 CC BY)",
         prepare=prepare_esc50,
         url="https://github.com/karolpiczak/ESC-50",
+        # The MD5 is soundata's (soundata/datasets/esc50.py) and PaddleAudio's.
+        files={
+            "ESC-50-master.zip": (
+                "https://github.com/karoldvl/ESC-50/archive/master.zip",
+                "md5:7771e4b9d86d0945acce719c7a59305a",
+            )
+        },
         options={
             "part": "esc50 or esc10; left out: what the folder has",
             "fold": "the test fold, 1 to 5 (default 5); the one before it is val",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from modalign.datasets.esc50 import write_manifest
+from modalign.datasets.manifest import write_manifest
 from modalign.datasets.registry import PublicDataset, register_dataset
 from modalign.errors import ReadError, RecipeError, suggest
 
@@ -46,11 +46,12 @@ def prepare_fsdd(root: Path, out: Path, rule: str = "official", speaker: str = "
     else:
         rows["split"] = _by_speaker(rows["group"], [name.strip() for name in speaker.split(",") if name.strip()])
         about = "Free Spoken Digit Dataset, whole speakers held out"
-    return write_manifest(rows, out, root, about, official_split=rule == "official")
+    return write_manifest(rows, out, root, about, "audio", official_split=rule == "official")
 
 
 def _recordings(root: Path) -> pd.DataFrame:
-    folder = root / "recordings" if (root / "recordings").is_dir() else root
+    folders = [*sorted(p for p in root.glob("*/recordings") if p.is_dir()), root / "recordings"]
+    folder = next((p for p in reversed(folders) if p.is_dir()), root)
     rows = []
     for path in sorted(folder.glob("*.wav")):
         match = NAME.fullmatch(path.stem)
@@ -99,6 +100,13 @@ register_dataset(
         about="Free Spoken Digit Dataset: ten digits, six speakers, 8 kHz; CC BY-SA 4.0",
         prepare=prepare_fsdd,
         url="https://github.com/Jakobovski/free-spoken-digit-dataset",
+        # The SHA-256 is TensorFlow Datasets' (audio/spoken_digit/checksums.tsv). This release has five of the speakers.
+        files={
+            "v1.0.9.tar.gz": (
+                "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/v1.0.9.tar.gz",
+                "sha256:8bc44cde129d505cbbb6b365c09f80c663f2aa77578afc634e6141a2f87100c0",
+            )
+        },
         options={
             "rule": "official (takes 0-4 are test; the default) or speaker (whole speakers are held out)",
             "speaker": "with rule=speaker: the test speakers, separated by commas",

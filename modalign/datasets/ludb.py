@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modalign.datasets.ecg_manifest import choice, hashed_split, headers, seed_of, write_manifest
+from modalign.datasets.ecg_records import headers
+from modalign.datasets.manifest import choice, hashed_split, seed_of, write_manifest
 from modalign.datasets.registry import PublicDataset, register_dataset
 
 _PERSON = ("<age>", "<sex>", "age:", "sex:")
@@ -65,7 +66,7 @@ def prepare(root: Path, out: Path, *, task: str = "all", split: str = "hash", se
     about = f"LUDB (Kalyakulina et al. 2020, ODC-By), {task} labels; " + (
         f"hash split, seed {number}" if hashed else "not split"
     )
-    return write_manifest(rows, root, out, about)
+    return write_manifest(rows, out, root, about, "ecg")
 
 
 register_dataset(
@@ -74,6 +75,8 @@ register_dataset(
         about="LUDB: 200 12-lead ECGs of 10 s at 500 Hz with diagnoses (Kalyakulina et al. 2020, ODC-By)",
         prepare=prepare,
         url="https://physionet.org/content/ludb/",
+        sums="https://physionet.org/files/ludb/1.0.1/SHA256SUMS.txt",
+        needed=lambda name, options: name.startswith("data/") and name.endswith((".hea", ".dat")),
         options={
             "task": "all (default): rhythm, axis and every diagnosis; or rhythm",
             "split": "hash (default): 70 train, 10 val, 20 test in a hundred; or none",

@@ -6,12 +6,13 @@ Source: Wagner et al. 2020, doi:10.1038/s41597-020-0495-6; physionet.org/content
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from modalign.datasets.ecg_manifest import choice, write_manifest
+from modalign.datasets.manifest import choice, write_manifest
 from modalign.datasets.registry import PublicDataset, register_dataset
 from modalign.errors import ReadError
 
@@ -47,6 +48,7 @@ SUB = {
     "WPW": "Wolff-Parkinson-White syndrome",
     "_AVB": "AV block",
 }
+TABLES = ("ptbxl_database.csv", "scp_statements.csv")
 TASKS = ("super", "sub", "form", "rhythm", "all")
 
 
@@ -102,7 +104,7 @@ def prepare(root: Path, out: Path, *, task: str = "super", rate: str = "100", te
     about = f"PTB-XL (Wagner et al. 2020, CC BY 4.0), {task} labels, {rate} Hz, folds 1-8 / 9 / 10, text: {text}"
     if absent:
         about += f"; {absent} records of the table have no file under the root and are left out"
-    return write_manifest(rows, root, out, about)
+    return write_manifest(rows, out, root, about, "ecg")
 
 
 def _tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -152,12 +154,18 @@ def _codes(record: dict[Any, Any], root: Path) -> dict[str, float]:
         ) from None
 
 
+def _needed(name: str, options: Mapping[str, Any]) -> bool:
+    return name in TABLES or name.startswith(f"records{options.get('rate', 100)}/")
+
+
 register_dataset(
     PublicDataset(
         name="ptb-xl",
         about="PTB-XL: 21,799 12-lead ECGs with reports and SCP statements (Wagner et al. 2020, CC BY 4.0)",
         prepare=prepare,
         url="https://physionet.org/content/ptb-xl/",
+        sums="https://physionet.org/files/ptb-xl/1.0.3/SHA256SUMS.txt",
+        needed=_needed,
         options={
             "task": "super (5 superclasses, default), sub (23), form (19), rhythm (12), all (71 statements)",
             "rate": "100 (default) or 500",

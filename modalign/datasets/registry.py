@@ -12,7 +12,10 @@ from modalign.errors import RecipeError, suggest
 
 __all__ = ["PublicDataset", "get_dataset", "list_datasets", "prepare", "register_dataset"]
 
-MODULES: tuple[str, ...] = ("cinc", "cpsc2018", "esc50", "fsdd", "ludb", "ptb_xl")
+MODULES: tuple[str, ...] = (
+    "chestxray14", "cinc", "cmu_mocap", "cpsc2018", "esc50", "fsdd", "hapt", "iu_xray", "kermany", "ludb", "medmnist",
+    "mednist", "motionsense", "pamap2", "ptb_xl", "shoulder_exercises", "uci_har", "uea_ts", "wisdm",
+)  # fmt: skip
 """The modules of this package that register data sets; imported when the registry is first asked."""
 
 
@@ -45,7 +48,7 @@ def get_dataset(name: str) -> PublicDataset:
 
 
 def prepare(name: str, root: Path | None, out: Path, options: Mapping[str, Any] | None = None) -> Path:
-    """Write a data set's manifest from a local root, or from the owner's download where there is no root.
+    """Write a data set's manifest from a local root, else a copy that is installed, else the owner's download.
 
     Raises:
         RecipeError: the data set or an option is not known.
@@ -55,8 +58,10 @@ def prepare(name: str, root: Path | None, out: Path, options: Mapping[str, Any] 
     for option in options or {}:
         if option not in dataset.options:
             raise RecipeError(f"data set {name!r} has no option {option!r}: {suggest(option, dataset.options)}")
+    if root is None and dataset.local is not None:
+        root = dataset.local()
     if root is None:
         from modalign.datasets.download import fetch
 
-        root = fetch(dataset)
+        root = fetch(dataset, options)
     return dataset.prepare(root, out, **(options or {}))

@@ -16,15 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import yaml
 from numpy.typing import NDArray
 
+from modalign.datasets import manifest
+from modalign.datasets.manifest import number
+from modalign.datasets.motion_windows import CHANNELS, windows
+from modalign.datasets.registry import PublicDataset, register_dataset
+from modalign.datasets.unpacked import unpack_once
 from modalign.errors import MissingExtraError, ReadError
 
 SHA256 = "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
 RATE = 50.0
-CHANNELS = ("acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z")
+FILE = "watch_dataset.npy"
 LABELS = {
     "PEN": "pendulum swing",
     "ABD": "shoulder abduction",
@@ -112,7 +116,7 @@ def data_file() -> Path:
     spec = find_spec("seglearn")
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtraError("the shoulder-exercise recordings", "demo")
-    return Path(spec.submodule_search_locations[0]) / "data" / "watch_dataset.npy"
+    return Path(spec.submodule_search_locations[0]) / "data" / FILE
 
 
 def load_recordings(path: Path | None = None) -> list[Recording]:
@@ -144,51 +148,81 @@ def load_recordings(path: Path | None = None) -> list[Recording]:
 def write_manifest(
     folder: Path, descriptions: dict[str, list[str]], window: float = 2.0, hop: float = 1.0, margin: float = 0.5
 ) -> Path:
-    """Write the recordings as .npy files and a manifest of windows; return the manifest's path.
+    """Write the recordings as .npy files and a manifest of windows, `FOLDER/manifest.csv`; return its path.
 
     Args:
-        folder: made when needed: `manifest.csv`, its sidecar, and `recordings/`.
+        folder: made when needed.
         descriptions: label -> sentences, for the sidecar.
         window: seconds.
         hop: seconds between the starts of windows.
         margin: seconds more on both sides of a training window, from which training cuts a window anew each epoch.
     """
-    recordings = folder / "recordings"
-    recordings.mkdir(parents=True, exist_ok=True)
+    return _write(folder / "manifest.csv", data_file(), descriptions, window, hop, margin)
+
+
+def prepare(root: Path, out: Path, *, window: Any = 2.0, hop: Any = 1.0, margin: Any = 0.5) -> Path:
+    """Write the manifest from the folder of `watch_dataset.npy`; see the registered options.
+
+    Raises:
+        ReadError: the file is not the published one.
+        RecipeError: an option has a value that cannot be used.
+    """
+    words = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+    margin = number("margin", margin) if str(margin) != "0" else 0.0
+    said = {label: sets["train"] for label, sets in words.items()}
+    return _write(out, root / FILE, said, number("window", window), number("hop", hop), margin)
+
+
+def _write(out: Path, path: Path, descriptions: dict[str, list[str]], window: float, hop: float, margin: float) -> Path:
+    recordings = load_recordings(path)
     rows = []
-    for number, recording in enumerate(load_recordings()):
-        name = f"r{number:03d}"
-        np.save(recordings / f"{name}.npy", recording.data.astype(np.float32))
+    for k, recording in enumerate(recordings):
+        name = f"r{k:03d}"
         split = SPLITS[recording.subject]
         length = len(recording.data) / RATE
         more = margin if split == "train" else 0.0
-        count = int((length - window) / hop + 1e-9) + 1
         rows += [
             {
-                "id": f"{name}-{k:03d}",
+                "id": f"{name}-{i:03d}",
                 "split": split,
                 "group": f"subject-{recording.subject:02d}",
                 "cluster": name,
                 "label": recording.label,
-                "motion": f"recordings/{name}.npy",
-                "motion.start": max(k * hop - more, 0.0),
-                "motion.end": min(k * hop + window + more, length),
+                "motion": f"{name}.npy",
+                "motion.start": max(begin - more, 0.0),
+                "motion.end": min(end + more, length),
                 "side": recording.side,
             }
-            for k in range(count)
+            for i, (begin, end) in enumerate(windows(0.0, length, window, hop))
         ]
-    path = folder / "manifest.csv"
-    pd.DataFrame(rows).to_csv(path, index=False)
-    sidecar = {
-        "about": "Shoulder exercises by smartwatch, from the package seglearn (Burns et al. 2018, BSD)",
-        "defaults": {
-            "motion.rate": RATE,
-            "motion.columns": ", ".join(CHANNELS),
-            "motion.unit": "g",
-            "motion.gyro_unit": "rad/s",
-            "motion.location": "wrist",
-        },
-        "descriptions": descriptions,
+
+    def write(folder: Path) -> None:
+        for k, recording in enumerate(recordings):
+            np.save(folder / f"r{k:03d}.npy", recording.data.astype(np.float32))
+
+    files = unpack_once(out, [path], {}, write)
+    defaults = {
+        "motion.rate": RATE,
+        "motion.columns": ", ".join(CHANNELS),
+        "motion.unit": "g",
+        "motion.gyro_unit": "rad/s",
+        "motion.location": "wrist",
     }
-    path.with_name("manifest.meta.yaml").write_text(yaml.safe_dump(sidecar, sort_keys=False, allow_unicode=True))
-    return path
+    about = "Shoulder exercises by smartwatch, from the package seglearn (Burns et al. 2018, BSD)"
+    return manifest.write_manifest(rows, out, files, about, "motion", defaults=defaults, descriptions=descriptions)
+
+
+register_dataset(
+    PublicDataset(
+        name="seglearn",
+        about="Shoulder exercises by smartwatch, 10 people, 7 exercises (Burns et al. 2018, BSD)",
+        prepare=prepare,
+        url="https://github.com/dmbee/seglearn, or: pip install seglearn",
+        local=lambda: data_file().parent,
+        options={
+            "window": "seconds of a window (2)",
+            "hop": "seconds between the starts of windows (1)",
+            "margin": "seconds more on both sides of a training window, to cut from anew each epoch (0.5)",
+        },
+    )
+)

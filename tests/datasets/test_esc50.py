@@ -94,7 +94,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match=r"neither meta/esc50\.csv"):
         prepare_esc50(tmp_path / "absent", out)
     next((root / "audio").iterdir()).unlink()
-    with pytest.raises(ReadError, match="1 of 40 recordings are not there"):
+    with pytest.raises(ReadError, match="1 of 40 files are not there"):
         prepare_esc50(root, out)
     meta = root / "meta" / "esc50.csv"
     meta.write_text(meta.read_text().replace("category", "class"))

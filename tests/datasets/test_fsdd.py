@@ -41,6 +41,11 @@ def test_the_official_rule(tmp_path: Path) -> None:
         read_manifest(path, TOWERS)
 
 
+def test_a_release_as_it_is_unpacked(tmp_path: Path) -> None:
+    tree(tmp_path / "r" / "free-spoken-digit-dataset-1.0.9", 6)
+    assert set(table(prepare_fsdd(tmp_path / "r", tmp_path / "m.csv"))["split"]) == {"test", "val"}
+
+
 def test_by_speaker(tmp_path: Path) -> None:
     root = tree(tmp_path / "r", 2)
     for speaker, test, val in (
