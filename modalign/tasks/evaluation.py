@@ -137,7 +137,9 @@ def unit_of_resampling(rows: Sequence[Row]) -> tuple[list[str], str]:
     return clusters, "rows"
 
 
-def score_result(name: str, scores: Array, rows: Sequence[Row], labels: Sequence[str], note: str = "") -> Result:
+def score_result(
+    name: str, scores: Array, rows: Sequence[Row], labels: Sequence[str], note: str = "", auroc: bool = False
+) -> Result:
     """Accuracy (or macro AUROC where a row has several labels) with its interval.
 
     Args:
@@ -146,9 +148,10 @@ def score_result(name: str, scores: Array, rows: Sequence[Row], labels: Sequence
         rows: N labelled rows.
         labels: C labels.
         note: shown beside.
+        auroc: macro AUROC for one label a row too, where accuracy would follow the commoner class.
     """
     units, _ = unit_of_resampling(rows)
-    several = any(len(row.labels) > 1 for row in rows)
+    several = auroc or any(len(row.labels) > 1 for row in rows)
 
     def figure(index: Array) -> float:
         return score_of(scores[index], [rows[i] for i in index], labels, several)

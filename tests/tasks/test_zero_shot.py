@@ -128,6 +128,13 @@ def test_several_labels_a_row_give_macro_auroc():
     assert chance(rows, ["a", "b", "c"]).value == 0.5
 
 
+def test_auroc_can_be_asked_for_where_rows_have_one_label():
+    rows = [row("a")] * 3 + [row("b")]
+    scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4]])  # all called a, in the right order
+    assert score_result("m", scores, rows, ["a", "b"]).value == 0.75
+    assert score_result("m", scores, rows, ["a", "b"], auroc=True).value == 1.0
+
+
 def test_chance_is_the_commonest_class_where_that_is_better():
     rows = [row("a")] * 8 + [row("b")] * 2
     assert chance(rows, ["a", "b"]).value == 0.8
