@@ -95,6 +95,7 @@ class Movement:
             `shoulder_l`, `shoulder_abd_l`, `shoulder_rot_l`, `elbow_l`, `pronation_l` and the same with `_r`; `trunk`,
             `trunk_side`, `trunk_twist`, `neck`, `neck_twist`. Flexion is above 0; abduction and turning outwards too.
         jolts: (frame, side "l", "r" or "both", m/s2): what a foot passes up the leg when it meets the ground.
+        tremor: standard deviation of the small unrest of muscles, heart and breath, m/s2.
     """
 
     rate: float
@@ -102,6 +103,7 @@ class Movement:
     facing: Array
     angles: Mapping[str, Array]
     jolts: tuple[tuple[int, str, float], ...] = ()
+    tremor: float = 0.0
 
     def __len__(self) -> int:
         """The number of frames."""

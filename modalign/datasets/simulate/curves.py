@@ -34,6 +34,7 @@ class Gait:
         sway: metres to either side.
         swing: factor of the arms' swing; elbow: degrees of flexion at rest.
         jolt: m/s2 that the step passes up the leg, at the ankle.
+        bounce: factor of the pelvis's rise and fall, which rigid legs on hard stairs make less of than people do.
     """
 
     thigh: Knots
@@ -47,7 +48,8 @@ class Gait:
     sway: float = 0.018
     swing: float = 1.0
     elbow: float = 18.0
-    jolt: float = 12.0
+    jolt: float = 20.0
+    bounce: float = 1.2
 
 
 GAITS: dict[str, Gait] = {
@@ -66,7 +68,7 @@ GAITS: dict[str, Gait] = {
               (85, 87), (92, 73)),
         ankle=((0, 10), (10, 14), (20, 11), (35, 6), (48, 5), (56, -8), (64, -16), (72, 2), (82, 10), (92, 9)),
         duty=0.64, contact=((0, 0.75), (20, 0.7), (45, 1.0), (64, 1.0)), pace=0.78, climb=0.33, trunk=9.0, sway=0.025,
-        swing=0.55, elbow=30.0, jolt=5.0,
+        swing=0.55, elbow=30.0, jolt=9.0, bounce=0.9,
     ),
     "walking downstairs": Gait(
         thigh=((0, 12), (10, 16), (20, 15), (30, 12), (40, 11), (50, 15), (58, 23), (66, 32), (74, 35), (82, 29),
@@ -75,7 +77,7 @@ GAITS: dict[str, Gait] = {
               (89, 25), (95, 10)),
         ankle=((0, -20), (8, -4), (16, 8), (28, 14), (42, 22), (52, 25), (60, 14), (68, 3), (78, -4), (90, -18)),
         duty=0.61, contact=((0, 1.0), (14, 0.6), (35, 0.7), (50, 1.0), (61, 1.0)), pace=0.92, climb=-0.33, trunk=1.0,
-        sway=0.022, swing=0.6, elbow=25.0, jolt=13.0,
+        sway=0.022, swing=0.6, elbow=25.0, jolt=24.0, bounce=1.5,
     ),
     "running": Gait(
         thigh=((0, 32), (8, 28), (16, 17), (24, 4), (32, -10), (38, -16), (43, -15), (52, 3), (62, 25), (72, 40),
@@ -83,8 +85,8 @@ GAITS: dict[str, Gait] = {
         knee=((0, 17), (7, 30), (14, 41), (21, 39), (29, 27), (36, 18), (42, 26), (50, 56), (60, 90), (66, 96),
               (74, 84), (84, 48), (93, 19)),
         ankle=((0, 4), (8, 13), (17, 21), (26, 10), (34, -14), (39, -20), (48, -8), (62, 0), (80, 4)),
-        duty=0.36, contact=((0, 0.3), (15, 0.7), (36, 1.0)), pace=1.38, trunk=6.0, sway=0.01, swing=1.6, elbow=85.0,
-        jolt=24.0,
+        duty=0.34, contact=((0, 0.3), (15, 0.7), (34, 1.0)), pace=1.38, trunk=6.0, sway=0.01, swing=1.6, elbow=85.0,
+        jolt=36.0,
     ),
 }  # fmt: skip
 

@@ -89,7 +89,7 @@ def _leg(
     leg["knee"] = np.logaddexp(0, (leg["knee"] - 1) / 2) * 2 + 1
     swing = np.exp(-(((np.mod(phase, 1) - 0.75) / 0.13) ** 2))
     leg["spread"] = 2.0 * person.knock + 3.0 * swing * person.knock - 2.0
-    leg["turn"] = 6.0 + 3.0 * np.sin(2 * np.pi * phase)
+    leg["turn"] = 6.0 - 6.0 * np.cos(2 * np.pi * (phase - 0.62)) + 3.0 * np.cos(4 * np.pi * (phase - 0.1))
     return leg
 
 
@@ -146,7 +146,7 @@ def _path(
         stride = max(round(rate / pace), 3)
         trend = np.convolve(np.pad(up, stride, mode="edge"), np.ones(stride) / stride, "same")[stride:-stride]
         rise = gait.climb * pace * min(person.vigour, 1.1) / rate
-        height = np.cumsum(sosfiltfilt(low, up - trend)) + rise * np.arange(count)
+        height = gait.bounce * np.cumsum(sosfiltfilt(low, up - trend)) + rise * np.arange(count)
     ahead = sosfiltfilt(low, ahead)
     yaw = rng.uniform(-np.pi, np.pi) + np.cumsum(np.radians(8.0) * wander(rng, count, rate, 0.15)) / rate
     side_step = gait.sway * person.knock * np.sin(2 * np.pi * (phase - 0.07))

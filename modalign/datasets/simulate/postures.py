@@ -31,6 +31,7 @@ class Pose:
         feet: whether the feet are on the ground and stay where they are.
         angles: by name.
         sway: degrees over the ankles.
+        unrest: of muscles and breath, m/s2 (`Movement.tremor`).
     """
 
     pitch: float = 0.0
@@ -39,6 +40,7 @@ class Pose:
     feet: bool = True
     angles: Mapping[str, float] = field(default_factory=dict)
     sway: float = 0.0
+    unrest: float = 0.1
 
 
 def _arms(rng: np.random.Generator, shoulder: tuple[float, float], elbow: tuple[float, float]) -> dict[str, float]:
@@ -64,12 +66,12 @@ def standing(person: Person, rng: np.random.Generator) -> Pose:
         angles[f"hip_rot_{s}"] = rng.uniform(0, 18)
     angles["trunk"] = person.lean * 0.6 + rng.normal(0, 2)
     angles["neck"] = rng.normal(5, 8)
-    return Pose(pitch=person.offsets[3] * 0.5, angles=angles, sway=float(rng.uniform(0.25, 0.7)))
+    return Pose(pitch=person.offsets[3] * 0.5, angles=angles, sway=float(rng.uniform(0.3, 0.9)), unrest=0.25)
 
 
 def sitting(person: Person, rng: np.random.Generator) -> Pose:
     """On a seat that is a little low or high, upright or leant back; feet before the knees or behind them."""
-    level = rng.normal(86, 7)
+    level = rng.normal(78, 8)
     pitch = rng.uniform(-25, 6)
     angles = _arms(rng, (5, 45), (45, 110))
     for s in SIDES:
@@ -83,7 +85,7 @@ def sitting(person: Person, rng: np.random.Generator) -> Pose:
         angles[f"hip_abd_{crossed}"] = -14
     angles["trunk"] = -pitch * 0.6 + rng.uniform(0, 22)
     angles["neck"] = rng.uniform(-5, 30)
-    return Pose(pitch=pitch, height=0.29, feet=False, angles=angles, sway=0.12)
+    return Pose(pitch=pitch, height=0.29, feet=False, angles=angles, sway=0.12, unrest=0.09)
 
 
 def lying(person: Person, rng: np.random.Generator, side: str = "") -> Pose:
@@ -100,7 +102,7 @@ def lying(person: Person, rng: np.random.Generator, side: str = "") -> Pose:
     pitch = {"back": -90.0, "front": 90.0}.get(side, -90.0)
     # On a side: the head away as on the back, then rolled about the body's long axis.
     roll = {"left": -90.0, "right": 90.0}.get(side, 0.0) + rng.normal(0, 8)
-    return Pose(pitch=pitch + rng.normal(0, 5), roll=roll, height=0.07, feet=False, angles=angles, sway=0.04)
+    return Pose(pitch=pitch + rng.normal(0, 5), roll=roll, height=0.07, feet=False, angles=angles, sway=0.05, unrest=0.09)
 
 
 def _restlessness(rng: np.random.Generator) -> float:
@@ -108,16 +110,18 @@ def _restlessness(rng: np.random.Generator) -> float:
 
 
 def _living(
-    angles: dict[str, Array], pose: Pose, rng: np.random.Generator, count: int, rate: float
+    angles: dict[str, Array], pose: Pose, rng: np.random.Generator, count: int, rate: float, restless: float
 ) -> dict[str, Array]:
     """The angles with breath, slow drift, and now and then a shift of a limb."""
-    restless = _restlessness(rng)
     time = np.arange(count) / rate
     breath = np.sin(2 * np.pi * rng.uniform(0.2, 0.32) * time + rng.uniform(0, 6)) * rng.uniform(0.15, 0.4)
     angles["trunk"] = angles.get("trunk", np.zeros(count)) + breath + 0.4 * restless * wander(rng, count, rate, 0.3)
     angles["neck_twist"] = angles.get("neck_twist", np.zeros(count)) + 6 * restless * wander(rng, count, rate, 0.2)
     for name in list(angles):
-        still = 0.12 if name.startswith(("hip", "knee")) else 0.8
+        still = 0.8
+        if name.startswith(("hip", "knee")):
+            # On their feet people turn a little on the hips all the time.
+            still = (1.8 if name.startswith("hip_rot") else 0.5) if pose.feet else 0.15
         angles[name] = angles[name] + still * restless * wander(rng, count, rate, 0.35)
     shifts = rng.poisson(0.09 * restless * count / rate)
     for _ in range(min(shifts, 8)):
@@ -160,7 +164,8 @@ def pass_through(
             values += part * (float(getattr(after, key)) - float(getattr(before, key)))
         if abs(after.height - before.height) > 0.1:
             bow += rng.uniform(22, 42) * np.exp(-(((time - at + 0.1 * length) / (0.3 * length)) ** 2))
-    angles = _living(angles, first, rng, count, rate)
+    restless = _restlessness(rng)
+    angles = _living(angles, first, rng, count, rate, restless)
     sway = [np.radians(rest_of["sway"]) * wander(rng, count, rate, 0.5) for _ in range(2)]
     pitch = np.radians(rest_of["pitch"] + 0.6 * bow) + sway[0]
     roll = np.radians(rest_of["roll"]) + sway[1]
@@ -171,9 +176,11 @@ def pass_through(
         angles[f"ankle_{s}"] = (angles[f"knee_{s}"] - angles[f"hip_{s}"] + np.degrees(pitch)) * rest_of["feet"]
     # Over the ankles, the pelvis moves with the sway; with the feet on the ground it is where the legs put it.
     free = np.stack([sway[0] * LEG, -sway[1] * LEG, rest_of["height"]], axis=1) * person.height
-    facing = np.stack([np.full(count, rng.uniform(-np.pi, np.pi)), pitch, roll], axis=1)
+    turning = np.radians(1.2) * restless * first.feet * wander(rng, count, rate, 0.4)
+    facing = np.stack([rng.uniform(-np.pi, np.pi) + turning, pitch, roll], axis=1)
     # Lying is said about the body's own axes: roll first, then pitch; elsewhere both are small.
-    turned = Movement(rate, free, facing, angles)
+    unrest = max(pose.unrest for pose, _ in poses) * restless**0.7
+    turned = Movement(rate, free, facing, angles, tremor=unrest)
     return replace(turned, root=_on_feet(person, turned, rest_of["feet"]))
 
 

@@ -32,6 +32,8 @@ class Place:
         tilt: degrees by which people wear it otherwise.
         shake: Hz and damping of the tissue or cloth that holds it.
         turn: degrees by which a shaken device turns, to each m/s2.
+        loose: the part of a jolt that rattles the device.
+        drawn: degrees by which the device is drawn about the bone, to each degree that the hip bends.
         sides: whether there is one on either side.
         said: how a sentence names it.
     """
@@ -42,6 +44,8 @@ class Place:
     tilt: float
     shake: tuple[float, float]
     turn: float
+    loose: float
+    drawn: float
     sides: bool
     said: str
 
@@ -56,16 +60,16 @@ def _axes(x: tuple[int, int, int], y: tuple[int, int, int]) -> Array:
 _HEAD_DOWN = _axes((0, -1, 0), (0, 0, -1))
 _HEAD_UP = _axes((0, 1, 0), (0, 0, 1))
 PLACES: dict[str, Place] = {
-    "pocket": Place("hip", (0.03, 0.025, -0.09), _HEAD_DOWN, 10, (9.0, 0.35), 0.25, True, "trouser pocket"),
-    "thigh": Place("hip", (0.04, 0.0, -0.13), _HEAD_UP, 10, (12.0, 0.35), 0.1, True, "thigh"),
-    "ankle": Place("knee", (0.0, 0.025, -0.21), _axes((0, 0, 1), (0, 1, 0)), 12, (18.0, 0.4), 0.06, True, "ankle"),
-    "wrist": Place("wrist", (0.0, 0.015, 0.02), _axes((0, 0, -1), (1, 0, 0)), 15, (16.0, 0.4), 0.1, True, "wrist"),
-    "upper arm": Place("shoulder", (0.0, 0.02, -0.1), _HEAD_UP, 12, (13.0, 0.4), 0.08, True, "upper arm"),
-    "waist": Place("pelvis", (0.06, 0.0, 0.01), _axes((0, 0, 1), (0, 1, 0)), 12, (11.0, 0.4), 0.1, False, "belt"),
-    "lower back": Place("pelvis", (-0.06, 0.0, 0.01), _axes((0, 0, 1), (0, -1, 0)), 8, (12.0, 0.45), 0.05, False,
+    "pocket": Place("hip", (0.03, 0.025, -0.09), _HEAD_DOWN, 10, (8.0, 0.35), 0.16, 1.0, 0.4, True, "trouser pocket"),
+    "thigh": Place("hip", (0.04, 0.0, -0.13), _HEAD_UP, 10, (12.0, 0.35), 0.06, 0.3, 0.05, True, "thigh"),
+    "ankle": Place("knee", (0.0, 0.025, -0.21), _axes((0, 0, 1), (0, 1, 0)), 12, (18.0, 0.4), 0.04, 0.3, 0.0, True, "ankle"),
+    "wrist": Place("wrist", (0.0, 0.015, 0.02), _axes((0, 0, -1), (1, 0, 0)), 15, (16.0, 0.4), 0.06, 0.3, 0.0, True, "wrist"),
+    "upper arm": Place("shoulder", (0.0, 0.02, -0.1), _HEAD_UP, 12, (13.0, 0.4), 0.05, 0.3, 0.0, True, "upper arm"),
+    "waist": Place("pelvis", (0.06, 0.0, 0.01), _axes((0, 0, 1), (0, 1, 0)), 12, (11.0, 0.4), 0.06, 0.35, 0.0, False, "belt"),
+    "lower back": Place("pelvis", (-0.06, 0.0, 0.01), _axes((0, 0, 1), (0, -1, 0)), 8, (12.0, 0.45), 0.03, 0.3, 0.0, False,
                         "lower back"),
-    "chest": Place("chest", (0.06, 0.0, 0.03), _axes((0, 1, 0), (0, 0, 1)), 10, (12.0, 0.4), 0.06, False, "chest"),
-    "head": Place("head", (0.0, 0.04, 0.02), _axes((1, 0, 0), (0, 1, 0)), 10, (16.0, 0.5), 0.03, False, "head"),
+    "chest": Place("chest", (0.06, 0.0, 0.03), _axes((0, 1, 0), (0, 0, 1)), 10, (12.0, 0.4), 0.04, 0.3, 0.0, False, "chest"),
+    "head": Place("head", (0.0, 0.04, 0.02), _axes((1, 0, 0), (0, 1, 0)), 10, (16.0, 0.5), 0.02, 0.2, 0.0, False, "head"),
 }  # fmt: skip
 """Places by name; those with sides are `left pocket`, `right pocket`, and so on."""
 
@@ -113,7 +117,7 @@ def draw_mounting(rng: np.random.Generator, place: Place, side: str, mounting: s
     if place.said == "trouser pocket":
         # It lies to the side of the thigh as much as before it, and slanted.
         out = 1.0 if side == "left" else -1.0
-        axes = about("z", np.radians(out * rng.normal(28, 18))) @ about("x", np.radians(rng.normal(0, 12))) @ axes
+        axes = about("z", np.radians(out * rng.normal(26, 18))) @ about("x", np.radians(rng.normal(0, 12))) @ axes
         if rng.random() < 0.2:
             axes = axes @ about("y", np.pi)
         if rng.random() < 0.08:
@@ -132,19 +136,36 @@ def _resonance(values: Array, rate: float, hertz: float, damping: float) -> Arra
     return np.asarray(lfilter(b, a, values, axis=0, zi=start)[0])
 
 
-def _jolt(movement: Movement, kind: str, side: str) -> Array:
-    """World acceleration (T, 3) of the jolts that a bone feels: a ring that dies away, upwards and against the way."""
+def _jolts(movement: Movement, kind: str, side: str, rng: np.random.Generator) -> tuple[Array, Array]:
+    """World acceleration (T, 3) of the jolts that a bone feels, and how strong each moment's rattle is (T,), m/s2.
+
+    A jolt is a ring that dies away, upwards and against the way, and shakes what hangs on the bone in all directions.
+    """
     count, rate = len(movement), movement.rate
     passed, hertz = _PASSED.get(kind, 0.2), _RING.get(kind, 8.0)
-    time = np.arange(round(0.35 * rate)) / rate
+    time = np.arange(round(0.4 * rate)) / rate
     # It rises within a few ms, the faster the nearer to the ground.
-    ring = (1 - np.exp(-time * hertz * 4)) * np.exp(-time * hertz / 1.4) * np.sin(2 * np.pi * hertz * time)
-    train = np.zeros(count + len(ring))
+    ring = (1 - np.exp(-time * hertz * 4)) * np.exp(-time * hertz / 1.3) * np.sin(2 * np.pi * hertz * time)
+    fading = (1 - np.exp(-time / 0.008)) * np.exp(-time / 0.07)
+    train, rattle = np.zeros(count + len(ring)), np.zeros(count + len(ring))
     for frame, where, strength in movement.jolts:
-        near = where in ("both", side[:1]) or not side
-        train[frame : frame + len(ring)] += strength * passed * (1.0 if near else 0.3) * ring
+        felt = strength * passed * (1.0 if where in ("both", side[:1]) or not side else 0.4)
+        train[frame : frame + len(ring)] += felt * ring
+        rattle[frame : frame + len(ring)] += felt * float(rng.uniform(0.5, 1.2)) * fading
     yaw = movement.facing[:, 0]
-    return np.asarray(train[:count, None] * np.stack([-0.45 * np.cos(yaw), -0.45 * np.sin(yaw), np.ones(count)], axis=1))
+    way = np.stack([-0.5 * np.cos(yaw), -0.5 * np.sin(yaw), np.ones(count)], axis=1)
+    return train[:count, None] * way, rattle[:count]
+
+
+def _tremble(rng: np.random.Generator, count: int, rate: float, *corners: float) -> Array:
+    """Noise (T, 3) of variance 1 that falls above each corner (Hz) by one power more of the frequency."""
+    from scipy.signal import lfilter
+
+    noise = rng.normal(size=(count + 400, 3))
+    for corner in corners:
+        keep = np.exp(-2 * np.pi * corner / rate)
+        noise = lfilter([1.0], [1.0, -keep], noise, axis=0)
+    return np.asarray(noise[400:] / noise[400:].std())
 
 
 def read_device(
@@ -166,18 +187,29 @@ def read_device(
     offset = np.array(place.offset) * [1, out if place.sides else 1, 1] * person.height
     offset = offset + rng.normal(size=3) * 0.008
     axes = draw_mounting(rng, place, side, mounting)
-    hertz = place.shake[0] * float(np.exp(rng.normal(0, 0.2)))
+    hertz = place.shake[0] * float(np.exp(rng.normal(0, 0.25)))
     damping = place.shake[1] * float(np.exp(rng.normal(0, 0.25)))
     turns = clip.rotations[:, j]
     places = clip.positions[:, j] + turns @ offset
-    felt = second_difference(places, clip.rate) + _jolt(movement, place.joint, side)
-    felt = _resonance(felt, clip.rate, hertz, damping)
+    ringing, rattle = _jolts(movement, place.joint, side, rng)
+    felt = _resonance(second_difference(places, clip.rate) + ringing, clip.rate, hertz, damping)
+    # Cloth and straps rub and slip as the body shakes them: more the more it moves.
+    moving = np.abs(felt).mean(1)
+    loose = place.loose * float(np.exp(rng.normal(0, 0.25)))
+    shaken = loose * (1.3 * rattle + 0.3 * moving)
+    felt = felt + shaken[:, None] * _tremble(rng, len(felt), clip.rate, 12.0)
+    felt = felt + movement.tremor * _tremble(rng, len(felt), clip.rate, 2.5)
     # What shakes a device turns it too, about an axis that depends on how it hangs.
     levers = rng.normal(size=(3, 3)) * np.radians(place.turn)
     local = np.einsum("tji,tj->ti", turns, felt)
-    tilted = _resonance(local @ levers, clip.rate, hertz * 0.8, damping)
+    tilted = _resonance(local @ levers, clip.rate, 0.55 * hertz, 0.3)
+    tilted = tilted + np.radians(2.2 * place.turn) * shaken[:, None] * _tremble(rng, len(felt), clip.rate, 4.0, 10.0)
     slow = np.radians(0.8) * wander(rng, len(movement), clip.rate, 0.1, 3)
-    turns = turns @ exp_map(np.clip(tilted, -0.25, 0.25) + slow) @ axes
+    slow = slow + np.radians(2.0) * movement.tremor * _tremble(rng, len(felt), clip.rate, 0.8, 1.6)
+    # A pocket is drawn about the thigh as the hip bends.
+    bent = movement.angles.get(f"hip_{side[:1]}", np.zeros(len(movement)))
+    drawn = np.radians(place.drawn * float(rng.normal(1, 1)) * (bent - bent.mean()))
+    turns = turns @ about("z", -out * drawn) @ exp_map(np.clip(tilted, -0.25, 0.25) + slow) @ axes
     force = specific_force(felt, turns)
     readings = np.concatenate([force, angular_velocity(turns, clip.rate)], axis=1)
     rows = torch.from_numpy(np.ascontiguousarray(readings.T, dtype=np.float32))
