@@ -24,9 +24,9 @@ THIGH, SHANK, ANKLE_HEIGHT, HEEL, BALL = 0.245, 0.246, 0.039, 0.035, 0.085
 _OFFSETS = {
     "left_hip": (0.0, 0.05, -0.055), "left_knee": (0, 0, -THIGH), "left_ankle": (0, 0, -SHANK),
     "left_foot": (BALL, 0, -ANKLE_HEIGHT + 0.01),
-    "lower_spine": (-0.01, 0, 0.055), "middle_spine": (0, 0, 0.075), "chest": (0, 0, 0.085),
-    "neck": (0.01, 0, 0.12), "head": (0.01, 0, 0.06),
-    "left_collar": (0.01, 0.03, 0.09), "left_shoulder": (-0.005, 0.085, 0.0), "left_elbow": (0, 0, -0.186),
+    "lower_spine": (-0.01, 0, 0.055), "middle_spine": (0, 0, 0.07), "chest": (0, 0, 0.075),
+    "neck": (0.01, 0, 0.085), "head": (0.01, 0, 0.06),
+    "left_collar": (0.01, 0.03, 0.025), "left_shoulder": (-0.005, 0.085, 0.005), "left_elbow": (0, 0, -0.186),
     "left_wrist": (0, 0, -0.146),
 }  # fmt: skip
 """From a joint's parent to the joint, by the height; the right side is the mirror image."""

@@ -17,13 +17,14 @@ from modalign.datasets.simulate.curves import GAITS
 from modalign.datasets.simulate.gait import walk
 from modalign.datasets.simulate.gestures import arms, jump
 from modalign.datasets.simulate.postures import lying, pass_through, rest, sitting, standing
-from modalign.datasets.simulate.sensors import MOUNTINGS, PLACES, find_place, read_device
+from modalign.datasets.simulate.sensors import MOUNTINGS, PLACES, find_place, read_body, read_device
 from modalign.datasets.simulate.sentences import SENTENCES, describe
 from modalign.errors import RecipeError, suggest
 from modalign.modalities.base import Signal
 from modalign.modalities.motion.fields import STANDARD
 from modalign.modalities.motion.skeleton.clip import Clip
-from modalign.modalities.motion.skeleton.imu import SensorNoise, clip_to_imu
+from modalign.modalities.motion.skeleton.imu import SensorNoise
+from modalign.modalities.motion.skeleton.joints import JOINTS
 
 ACTIVITIES = tuple(SENTENCES)
 """What can be simulated."""
@@ -79,7 +80,7 @@ def simulate_motion(
         row: the number of the recording in it.
         person: the number of the person; `row` by default.
         place: where the device is (`place_names`), or "body" for a sensor on each of the 22 joints, along the bones.
-        mounting: "usual", "aligned" with the bone, or "random".
+        mounting: "usual", "aligned" with the bone (as "usual" is for the body), or "random".
         seconds: how long.
         rate: Hz.
         noise: of the sensors; those of a phone by default.
@@ -109,13 +110,13 @@ def simulate_motion(
     clip = forward(who, movement)
     noise = noise or SensorNoise()
     if place == WHOLE_BODY:
-        whole = clip_to_imu(clip, rate=rate, noise=noise, generator=rng)
-        data, channels = whole.data, whole.channels
+        read = read_body(who, movement, clip, rng, mounting=mounting, noise=noise, rate=rate)
+        channels = tuple(f"{joint}/{channel}" for joint in JOINTS for channel in STANDARD)
     else:
         read = read_device(who, movement, clip, place, rng, mounting=mounting, noise=noise, rate=rate)
-        data, channels = torch.from_numpy(np.ascontiguousarray(read)), STANDARD
+        channels = STANDARD
     first = round(rate)
-    data = data[:, first : first + round(seconds * rate)].contiguous()
+    data = torch.from_numpy(np.ascontiguousarray(read[:, first : first + round(seconds * rate)]))
     signal = Signal(data, float(rate), channels, {"location": "" if place == WHOLE_BODY else place, "simulated": True})
     text = describe(activity, drawn, _said(place), rng)
     return Simulated(signal, activity, text, drawn, clip)

@@ -181,12 +181,47 @@ def read_device(
 ) -> Array:
     """Readings (6, T) of a device at a place, with its shaking, its mounting and its noise, at `rate` Hz."""
     place, side = find_place(where)
+    axes = draw_mounting(rng, place, side, mounting)
     joint = f"{side}_{place.joint}" if place.sides else place.joint
+    return _read(person, movement, clip, joint, place, axes, rng, noise, rate)
+
+
+def read_body(
+    person: Person,
+    movement: Movement,
+    clip: Clip,
+    rng: np.random.Generator,
+    *,
+    mounting: str,
+    noise: SensorNoise,
+    rate: float,
+) -> Array:
+    """Readings (22 * 6, T) of a sensor on each joint; along the bones unless `mounting` is random."""
+    read = []
+    for joint in JOINTS:
+        kind = joint.split("_")[-1] if joint.startswith(("left", "right")) else joint
+        place = Place(kind, (0.0, 0.0, 0.0), np.eye(3), 0, (13.0, 0.4), 0.05, 0.3, 0.0, joint != kind, joint)
+        axes = random_rotation(rng) if mounting == "random" else np.eye(3)
+        read.append(_read(person, movement, clip, joint, place, axes, rng, noise, rate))
+    return np.concatenate(read)
+
+
+def _read(
+    person: Person,
+    movement: Movement,
+    clip: Clip,
+    joint: str,
+    place: Place,
+    axes: Array,
+    rng: np.random.Generator,
+    noise: SensorNoise,
+    rate: float,
+) -> Array:
+    side = joint.split("_")[0] if place.sides else ""
     j = JOINTS.index(joint)
     out = 1.0 if side == "left" else -1.0
     offset = np.array(place.offset) * [1, out if place.sides else 1, 1] * person.height
     offset = offset + rng.normal(size=3) * 0.008
-    axes = draw_mounting(rng, place, side, mounting)
     hertz = place.shake[0] * float(np.exp(rng.normal(0, 0.25)))
     damping = place.shake[1] * float(np.exp(rng.normal(0, 0.25)))
     turns = clip.rotations[:, j]
