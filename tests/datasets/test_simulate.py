@@ -210,7 +210,9 @@ def test_sentences_say_what_was_drawn(activity: str) -> None:
     for text in said:
         assert "{" not in text
         assert "right" not in text.replace("upright", "")
-        assert not any(word in text for word in ("briskly", "quick", "fast", "both", "face up", "on the back", "halfway"))
+        assert not any(
+            word in text for word in ("briskly", "quick", "fast", "both", "face up", "on the back", "halfway")
+        )
     if "arm" in activity or activity in ("pulling", "waving"):
         assert all("the left" in text.split(",")[0] for text in said)
 

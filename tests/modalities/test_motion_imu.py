@@ -130,11 +130,16 @@ def test_a_clip_becomes_a_signal_at_another_rate() -> None:
     assert np.allclose(signal.data[0, 10:-10], wanted[10:-10], atol=0.05)
     jitter = np.random.default_rng(0).normal(size=places.shape) * 5e-4
     shaken = one_joint(places + jitter, clip.rotations[:, 0], rate)
-    errors = [np.abs(clip_to_imu(shaken, rate=50, cutoff=cutoff).data[0, 10:-10] - wanted[10:-10]).mean() for cutoff in (None, 10.0)]
+    errors = [
+        np.abs(clip_to_imu(shaken, rate=50, cutoff=cutoff).data[0, 10:-10] - wanted[10:-10]).mean()
+        for cutoff in (None, 10.0)
+    ]
     assert errors[1] < errors[0] / 5
     moved = clip_to_imu(clip, rate=50, mounting=about("x", np.pi), offset=(0.1, 0, 0))
     assert np.allclose(moved.data[2], -9.81, atol=1e-3)
-    noisy = [clip_to_imu(clip, rate=50, noise=SensorNoise(), generator=np.random.default_rng(s)).data for s in (1, 1, 2)]
+    noisy = [
+        clip_to_imu(clip, rate=50, noise=SensorNoise(), generator=np.random.default_rng(s)).data for s in (1, 1, 2)
+    ]
     assert np.array_equal(noisy[0], noisy[1])
     assert not np.array_equal(noisy[0], noisy[2])
 

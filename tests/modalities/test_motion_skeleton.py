@@ -95,12 +95,16 @@ def test_bvh(name: str, tmp_path: Path) -> None:
     # A quarter turn about z lays the spine along -x; then about its own x it points to where z was: backwards in y.
     assert np.allclose(clip.positions[1], [[0.03, 0, 1], [-0.07, 0, 1], [-0.07, -0.05, 1]])
     assert np.allclose(clip.rotations[1, 1] @ [0, 0, 1], [0, -1, 0])
-    assert np.allclose(read_bvh(written(tmp_path, name, BVH_TEXT), scale=0.01, up="z").positions[0, 1], [0.01, 0.1 + 1, 0])
+    assert np.allclose(
+        read_bvh(written(tmp_path, name, BVH_TEXT), scale=0.01, up="z").positions[0, 1], [0.01, 0.1 + 1, 0]
+    )
 
 
 def test_a_joint_below_the_root_with_its_whole_translation(tmp_path: Path) -> None:
     text = BVH_TEXT.replace("CHANNELS 3 Zrot", "CHANNELS 6 Xposition Yposition Zposition Zrot")
-    text = text.replace("0 100 0 0 0 0 0 0 0", "0 100 0 0 0 0 0 10 0 0 0 0").replace("90 0 0 0 90 0", "90 0 0 0 10 0 0 90 0")
+    text = text.replace("0 100 0 0 0 0 0 0 0", "0 100 0 0 0 0 0 10 0 0 0 0").replace(
+        "90 0 0 0 90 0", "90 0 0 0 10 0 0 90 0"
+    )
     assert np.allclose(
         read_bvh(written(tmp_path, "a.bvh", text), scale=0.01).positions,
         read_bvh(written(tmp_path, "b.bvh", BVH_TEXT), scale=0.01).positions,
@@ -155,7 +159,7 @@ def test_asf_and_amc(tmp_path: Path) -> None:
     assert np.allclose(clip.positions[1], clip.positions[0])
     assert np.allclose(clip.rotations[1, 1], about("z", np.pi / 2))
     bent = read_amc(amc, written(tmp_path, "b.asf", ASF_TEXT.replace("axis 0 0 90", "axis 0 0 0")), rate=60)
-    # About x (to the left of who looks along z, forwards): the leg goes back, to -z, which is +y after the change of axes.
+    # About x, which is to the left of who looks along z: the leg goes back, to -z, which is +y after the change.
     assert np.allclose(bent.positions[1, 2], np.array([0, 20, 100]) * inch)
 
 
@@ -201,7 +205,14 @@ BIOVISION = [
 @pytest.mark.parametrize(
     ("names", "wanted"),
     [
-        (MIXAMO, {"left_shoulder": "mixamorig:LeftArm", "left_collar": "mixamorig:LeftShoulder", "chest": "mixamorig:Spine2"}),
+        (
+            MIXAMO,
+            {
+                "left_shoulder": "mixamorig:LeftArm",
+                "left_collar": "mixamorig:LeftShoulder",
+                "chest": "mixamorig:Spine2",
+            },
+        ),
         (BIOVISION, {"left_shoulder": "LeftShoulder", "left_collar": "LeftCollar", "right_foot": "RightAnkle_end"}),
         (list(JOINTS), {joint: joint for joint in JOINTS}),
     ],
@@ -239,7 +250,11 @@ def test_positions_alone() -> None:
     y_up = places[:, order] @ np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]]).T
     again = clip_from_positions(y_up, 20, order=HUMANML3D, up="y")
     assert np.allclose(again.positions, clip.positions)
-    for wrong, message in ((places[:, :21], r"\(T, 22, 3\)"), (places * np.nan, "not finite"), (places * 0, "one place")):
+    for wrong, message in (
+        (places[:, :21], r"\(T, 22, 3\)"),
+        (places * np.nan, "not finite"),
+        (places * 0, "one place"),
+    ):
         with pytest.raises(ReadError, match=message):
             clip_from_positions(wrong, 20)
     with pytest.raises(ReadError, match="order"):

@@ -107,8 +107,8 @@ def test_options_build_the_same_again_and_are_checked() -> None:
     ):
         with pytest.raises(RecipeError, match=says):
             build(**options)
+    encoder = build()
     with pytest.raises(ModelError, match=r"takes \(B, 66, T\)"):
-        encoder = build()
         encoder(**batch(rows=6))
 
 
@@ -172,9 +172,9 @@ def test_a_device_stands_on_its_joint_and_all_others_are_zero() -> None:
 def test_what_placement_refuses() -> None:
     process = motion.build_processing(placement="body", channels=joint_channels(False))
     nowhere = Signal(torch.randn(3, 40), 50.0, STANDARD[:3])
-    with pytest.raises(ReadError, match="a device without a place is on no joint.*set motion.location"):
+    with pytest.raises(ReadError, match=r"a device without a place is on no joint.*set motion.location"):
         process(nowhere)
-    with pytest.raises(ReadError, match="'wrst' is on no joint.*did you mean 'wrist'"):
+    with pytest.raises(ReadError, match=r"'wrst' is on no joint.*did you mean 'wrist'"):
         process(Signal(nowhere.data, 50.0, STANDARD[:3], {"location": "wrst"}))
     both = Signal(torch.randn(2, 40), 50.0, ("hand/acc_x", "wrist/acc_x"))
     with pytest.raises(ReadError, match="two devices are on the joint right_wrist"):

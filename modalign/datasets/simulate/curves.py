@@ -112,7 +112,7 @@ def curve(knots: Knots, phase: Array) -> Array:
 
 def held(knots: Knots, phase: Array) -> Array:
     """Linear between the knots, and constant after the last."""
-    return np.interp(np.mod(phase, 1.0) * 100, [k for k, _ in knots], [v for _, v in knots])
+    return np.asarray(np.interp(np.mod(phase, 1.0) * 100, [k for k, _ in knots], [v for _, v in knots]))
 
 
 def ramp(phase: Array, duty: float, overlap: float) -> Array:
@@ -121,4 +121,4 @@ def ramp(phase: Array, duty: float, overlap: float) -> Array:
     rise = np.clip(at / overlap, 0, 1)
     fall = np.clip((duty - at) / overlap, 0, 1)
     weight = np.minimum(rise, fall)
-    return weight * weight * (3 - 2 * weight)
+    return np.asarray(weight * weight * (3 - 2 * weight))

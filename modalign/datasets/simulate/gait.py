@@ -1,7 +1,7 @@
 """Walking, running and stairs.
 
-Legs follow the angles of `curves`; the pelvis goes where a foot that rolls over the ground without slipping takes it, so
-that bounce, pace and climb come from the legs. While running nothing bears the body between steps: there the pelvis
+Legs follow the angles of `curves`; the pelvis goes where a foot that rolls over the ground without slipping takes it,
+so that bounce, pace and climb come from the legs. While running nothing bears the body between steps: there the pelvis
 falls, and each step's push is half a sine of force.
 """
 
@@ -99,9 +99,8 @@ def _contact(person: Person, gait: Gait, leg: dict[str, Array], phase: Array) ->
     shank, foot = thigh - knee, thigh - knee + ankle
     x = THIGH * np.sin(thigh) + SHANK * np.sin(shank)
     z = -THIGH * np.cos(thigh) - SHANK * np.cos(shank)
-    ends = []
-    for along in (-HEEL, BALL):
-        ends.append((x + along * np.cos(foot) + ANKLE_HEIGHT * np.sin(foot), z + along * np.sin(foot) - ANKLE_HEIGHT * np.cos(foot)))
+    sin, cos = np.sin(foot), np.cos(foot)
+    ends = [(x + along * cos + ANKLE_HEIGHT * sin, z + along * sin - ANKLE_HEIGHT * cos) for along in (-HEEL, BALL)]
     bears = held(gait.contact, phase)
     # The point's place on the foot changes as the foot rolls; its velocity is that of the foot's material there.
     steps = [np.gradient(end) for pair in ends for end in pair]

@@ -53,7 +53,8 @@ def arms(
     Args:
         person: who makes it.
         rng: draws the posture and the variation.
-        activity: "arm raise to the front", "arm raise to the side", "arm swing", "forearm rotation", "pulling", "waving".
+        activity: "arm raise to the front", "arm raise to the side", "arm swing", "forearm rotation", "pulling" or
+            "waving".
         sides: "l", "r", or "lr".
         pace: strokes per second.
         amplitude: degrees.
@@ -159,9 +160,9 @@ def jump(
 def _bend(drop: Array) -> Array:
     """Degrees of knee flexion that bring the hips down by this much (by the body's height)."""
     leg = THIGH + SHANK
-    return np.degrees(2 * np.arccos(np.clip(1 - drop / leg, 0.3, 1)))
+    return np.asarray(np.degrees(2 * np.arccos(np.clip(1 - drop / leg, 0.3, 1))))
 
 
 def _smoothed(values: Array, rate: float) -> Array:
     width = max(round(0.06 * rate), 1)
-    return np.convolve(np.pad(values, width, mode="edge"), np.ones(width) / width, "same")[width:-width]
+    return np.asarray(np.convolve(np.pad(values, width, mode="edge"), np.ones(width) / width, "same")[width:-width])

@@ -31,7 +31,7 @@ def simulated_row(
     seconds: float = 10.0,
     rate: float = 50.0,
 ) -> Simulated:
-    """The recording of a row: each person does each activity once; a pure function of the seed, the row and the options.
+    """The recording of a row, a pure function of its arguments: each person does each activity once.
 
     Example:
         >>> simulated_row(0, 7, activities=["sitting", "lying"], places=["chest"], seconds=2).label

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,9 @@ def lying(person: Person, rng: np.random.Generator, side: str = "") -> Pose:
     pitch = {"back": -90.0, "front": 90.0}.get(side, -90.0)
     # On a side: the head away as on the back, then rolled about the body's long axis.
     roll = {"left": -90.0, "right": 90.0}.get(side, 0.0) + rng.normal(0, 8)
-    return Pose(pitch=pitch + rng.normal(0, 5), roll=roll, height=0.07, feet=False, angles=angles, sway=0.05, unrest=0.09)
+    return Pose(
+        pitch=pitch + rng.normal(0, 5), roll=roll, height=0.07, feet=False, angles=angles, sway=0.05, unrest=0.09
+    )
 
 
 def _restlessness(rng: np.random.Generator) -> float:
@@ -155,7 +158,7 @@ def pass_through(
     angles = {name: np.full(count, first.angles.get(name, 0.0)) for name in names}
     rest_of = {key: np.full(count, float(getattr(first, key))) for key in ("pitch", "roll", "height", "feet", "sway")}
     bow, at = np.zeros(count), 0.0
-    for (before, seconds), (after, _) in zip(poses, poses[1:]):
+    for (before, seconds), (after, _) in pairwise(poses):
         at += seconds
         part = eased(time, at - length / 2, length)
         for name in names:

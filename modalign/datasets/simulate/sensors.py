@@ -50,8 +50,6 @@ class Place:
     said: str
 
 
-
-
 def _axes(x: tuple[int, int, int], y: tuple[int, int, int]) -> Array:
     """The device's x and y in the bone's axes (forwards, left, up) -> (3, 3), whose columns are the device's axes."""
     return np.stack([x, y, np.cross(x, y)], axis=1).astype(np.float64)
@@ -59,17 +57,20 @@ def _axes(x: tuple[int, int, int], y: tuple[int, int, int]) -> Array:
 
 _HEAD_DOWN = _axes((0, -1, 0), (0, 0, -1))
 _HEAD_UP = _axes((0, 1, 0), (0, 0, 1))
+_ACROSS = _axes((0, 0, 1), (0, 1, 0))
+_ALONG = _axes((0, 0, -1), (1, 0, 0))
 PLACES: dict[str, Place] = {
     "pocket": Place("hip", (0.03, 0.025, -0.09), _HEAD_DOWN, 10, (8.0, 0.35), 0.16, 1.0, 0.4, True, "trouser pocket"),
     "thigh": Place("hip", (0.04, 0.0, -0.13), _HEAD_UP, 10, (12.0, 0.35), 0.06, 0.3, 0.05, True, "thigh"),
-    "ankle": Place("knee", (0.0, 0.025, -0.21), _axes((0, 0, 1), (0, 1, 0)), 12, (18.0, 0.4), 0.04, 0.3, 0.0, True, "ankle"),
-    "wrist": Place("wrist", (0.0, 0.015, 0.02), _axes((0, 0, -1), (1, 0, 0)), 15, (16.0, 0.4), 0.06, 0.3, 0.0, True, "wrist"),
+    "ankle": Place("knee", (0.0, 0.025, -0.21), _ACROSS, 12, (18.0, 0.4), 0.04, 0.3, 0.0, True, "ankle"),
+    "wrist": Place("wrist", (0.0, 0.015, 0.02), _ALONG, 15, (16.0, 0.4), 0.06, 0.3, 0.0, True, "wrist"),
     "upper arm": Place("shoulder", (0.0, 0.02, -0.1), _HEAD_UP, 12, (13.0, 0.4), 0.05, 0.3, 0.0, True, "upper arm"),
-    "waist": Place("pelvis", (0.06, 0.0, 0.01), _axes((0, 0, 1), (0, 1, 0)), 12, (11.0, 0.4), 0.06, 0.35, 0.0, False, "belt"),
-    "lower back": Place("pelvis", (-0.06, 0.0, 0.01), _axes((0, 0, 1), (0, -1, 0)), 8, (12.0, 0.45), 0.03, 0.3, 0.0, False,
-                        "lower back"),
-    "chest": Place("chest", (0.06, 0.0, 0.03), _axes((0, 1, 0), (0, 0, 1)), 10, (12.0, 0.4), 0.04, 0.3, 0.0, False, "chest"),
-    "head": Place("head", (0.0, 0.04, 0.02), _axes((1, 0, 0), (0, 1, 0)), 10, (16.0, 0.5), 0.02, 0.2, 0.0, False, "head"),
+    "waist": Place("pelvis", (0.06, 0.0, 0.01), _ACROSS, 12, (11.0, 0.4), 0.06, 0.35, 0.0, False, "belt"),
+    "lower back": Place(
+        "pelvis", (-0.06, 0.0, 0.01), _axes((0, 0, 1), (0, -1, 0)), 8, (12.0, 0.45), 0.03, 0.3, 0.0, False, "lower back"
+    ),
+    "chest": Place("chest", (0.06, 0.0, 0.03), _HEAD_UP, 10, (12.0, 0.4), 0.04, 0.3, 0.0, False, "chest"),
+    "head": Place("head", (0.0, 0.04, 0.02), np.eye(3), 10, (16.0, 0.5), 0.02, 0.2, 0.0, False, "head"),
 }  # fmt: skip
 """Places by name; those with sides are `left pocket`, `right pocket`, and so on."""
 
@@ -217,7 +218,7 @@ def _read(
     noise: SensorNoise,
     rate: float,
 ) -> Array:
-    side = joint.split("_")[0] if place.sides else ""
+    side = joint.split("_", maxsplit=1)[0] if place.sides else ""
     j = JOINTS.index(joint)
     out = 1.0 if side == "left" else -1.0
     offset = np.array(place.offset) * [1, out if place.sides else 1, 1] * person.height

@@ -59,8 +59,8 @@ def describe(activity: str, drawn: Mapping[str, Any], place: str, rng: np.random
 
     Args:
         activity: a key of `SENTENCES`.
-        drawn: `speed` (factor of the ordinary pace), `sides` ("l", "r", "lr"), `amplitude` (degrees), `side` (how it lies)
-            and `height` (metres), as far as the activity has them.
+        drawn: `speed` (factor of the ordinary pace), `sides` ("l", "r", "lr"), `amplitude` (degrees), `side` (how it
+            lies) and `height` (metres), as far as the activity has them.
         place: where the device is, or "" for the whole body.
         rng: chooses among forms.
 

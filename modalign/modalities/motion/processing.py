@@ -39,9 +39,9 @@ class MotionProcessing(Processing):
             standardisation, the training mean; "refuse" refuses a signal that lacks one. A signal that has none of
             the channels is always refused.
         placement: puts each device's channels under the names of the joints that it is on, by the location before its
-            channels' names, or by `motion.location` where there is none: "body" (words for places on the body), the name
-            of a public data set (UniMTS's table for it), or a table as {place: [joint, ...]}. Joints without a device
-            are masked, by `missing`. None: channels keep their names.
+            channels' names, or by `motion.location` where there is none: "body" (words for places on the body), the
+            name of a public data set (UniMTS's table for it), or a table as {place: [joint, ...]}. Joints without a
+            device are masked, by `missing`. None: channels keep their names.
         padding: whether the encoder takes padded batches ("exact"); dictated by the encoder.
 
     Example:
@@ -63,9 +63,7 @@ class MotionProcessing(Processing):
 
     @field_validator("placement")
     @classmethod
-    def _placed(
-        cls, placement: str | dict[str, tuple[str, ...]] | None
-    ) -> str | dict[str, tuple[str, ...]] | None:
+    def _placed(cls, placement: str | dict[str, tuple[str, ...]] | None) -> str | dict[str, tuple[str, ...]] | None:
         return check_placement(placement)
 
     @field_validator("channels")

@@ -99,9 +99,7 @@ class GraphBlock(nn.Module):
         if residual:
             same = given == width and stride == 1
             self.shortcut = (
-                nn.Identity()
-                if same
-                else nn.Sequential(nn.Conv2d(given, width, 1, (stride, 1)), nn.BatchNorm2d(width))
+                nn.Identity() if same else nn.Sequential(nn.Conv2d(given, width, 1, (stride, 1)), nn.BatchNorm2d(width))
             )
 
     def forward(self, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,7 +154,7 @@ class STGCN(Encoder):
         fraction("stgcn", dropout=dropout)
         if not widths or len(widths) != len(strides):
             raise RecipeError(
-                f"encoder 'stgcn': widths and strides have a number for each block, not {len(widths)} and {len(strides)}"
+                f"encoder 'stgcn': widths and strides have one number a block, not {len(widths)} and {len(strides)}"
             )
         if kernel % 2 == 0:
             raise RecipeError(f"encoder 'stgcn': kernel is odd, not {kernel}")
@@ -196,7 +194,7 @@ class STGCN(Encoder):
         check_input("stgcn", values, self.channels * len(JOINTS), 1)
         values = self.norm(values.to(self.norm.weight.dtype))
         # (B, V * C, T) -> (B, C, T, V)
-        features = values.unflatten(1, (len(JOINTS), self.channels)).permute(0, 2, 3, 1)
+        features = values.view(len(values), len(JOINTS), self.channels, -1).permute(0, 2, 3, 1)
         for block in self.blocks:
             features, mask = block(features, mask)
         tokens = features.mean(3).transpose(1, 2)

@@ -37,7 +37,7 @@ class Bone:
 
 @dataclass
 class Skeleton:
-    """Bones by name, a parent before its children; `scale` turns the file's lengths into metres, `angle` into radians."""
+    """Bones by name, a parent before its children; `scale` turns lengths into metres, `angle` angles into radians."""
 
     bones: dict[str, Bone]
     scale: float

@@ -114,7 +114,9 @@ def _motion(lines: Lines, columns: int) -> tuple[Array, float]:
     step = lines.floats(words[2:], 1, "Frame Time")[0]
     if step <= 0 or count == 0:
         lines.refuse(f"{count} frames of {step} s are no movement")
-    rows = [lines.floats(lines.take(f"frame {k + 1} of {count}").split(), columns, f"frame {k + 1}") for k in range(count)]
+    rows = [
+        lines.floats(lines.take(f"frame {k + 1} of {count}").split(), columns, f"frame {k + 1}") for k in range(count)
+    ]
     if lines.peek():
         lines.take("nothing")
         lines.refuse(f"more rows than the {count} that 'Frames:' says")

@@ -67,7 +67,7 @@ _REST = {
 
 def _rest_direction(joint: str) -> Array:
     """From its parent to a joint while the body stands with its arms sideways: x forwards, y left, z up."""
-    direction = np.array(_REST.get(joint, _REST.get(joint.split("_")[-1], (0, 0, 1))), dtype=np.float64)
+    direction = np.array(_REST.get(joint, _REST.get(joint.rsplit("_", maxsplit=1)[-1], (0, 0, 1))), dtype=np.float64)
     return direction * ([1, -1, 1] if joint.startswith("right") else [1, 1, 1])
 
 

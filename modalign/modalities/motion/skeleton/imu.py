@@ -17,9 +17,9 @@ import torch
 from modalign.errors import ReadError
 from modalign.modalities.base import Signal
 from modalign.modalities.motion.fields import STANDARD
-from modalign.modalities.resampling import resample
 from modalign.modalities.motion.skeleton.clip import Clip
 from modalign.modalities.motion.skeleton.rotations import log_map
+from modalign.modalities.resampling import resample
 
 Array = np.ndarray[Any, Any]
 
@@ -42,7 +42,7 @@ def second_difference(positions: Array, rate: float) -> Array:
 
 
 def angular_velocity(rotations: Array, rate: float) -> Array:
-    """Rotation rates in the sensor's frame (T, ..., 3), rad/s: `log(R[t]^T R[t+1]) rate`; the last frame is repeated."""
+    """Rotation rates in the sensor's frame (T, ..., 3), rad/s: `log(R[t]^T R[t+1]) rate`; the last is repeated."""
     steps = log_map(np.swapaxes(rotations[:-1], -1, -2) @ rotations[1:]) * rate
     return np.concatenate([steps, steps[-1:]])
 
@@ -104,7 +104,7 @@ class SensorNoise:
 
 
 def smooth(values: Array, rate: float, cutoff: float) -> Array:
-    """Zero-phase low pass (Butterworth of order 4, each way) of (T, ...): what optical markers jitter above is not motion.
+    """Zero-phase low pass (Butterworth of order 4, each way) of (T, ...): jitter of optical markers is no motion.
 
     Raises:
         ReadError: the cutoff is not between 0 and half the rate, or there are too few frames.
