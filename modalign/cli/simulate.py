@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from modalign.modalities.base import Signal
+    from modalign.modalities.motion.skeleton import Clip
 
 group = typer.Typer(help="Simulated data sets.", no_args_is_help=True, rich_markup_mode=None)
 ALSO = {"jogging": "running", "laying": "lying", "upstairs": "walking upstairs", "downstairs": "walking downstairs"}
@@ -95,7 +96,7 @@ def skeleton_command(
     print(f"Wrote {out}: {length:.2f} s at {rate:g} Hz; motion.rate = {rate:g}, unit = m/s2, gyro_unit = rad/s")
 
 
-def _clip(file: Path, skeleton: Path | None, scale: float | None, frames: float | None):  # type: ignore[no-untyped-def]
+def _clip(file: Path, skeleton: Path | None, scale: float | None, frames: float | None) -> Clip:
     import numpy as np
 
     from modalign.errors import ReadError, RecipeError

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from modalign.align.config import load_recipe
 from modalign.align.manifest import read_manifest
 from modalign.datasets.simulate.body import Movement, Person, draw_person, forward
 from modalign.datasets.simulate.curves import GAITS, curve, ramp
@@ -22,7 +24,7 @@ from modalign.datasets.simulate.sensors import PLACES, draw_mounting, find_place
 from modalign.datasets.simulate.sentences import SENTENCES, describe
 from modalign.errors import ReadError, RecipeError
 from modalign.modalities import get_modality
-from modalign.modalities.base import Signal
+from modalign.modalities.base import Signal, augment
 from modalign.modalities.motion.fields import STANDARD
 from modalign.modalities.motion.skeleton.imu import SensorNoise, second_difference
 from modalign.modalities.motion.skeleton.joints import JOINTS, PARENTS
@@ -188,6 +190,21 @@ def test_the_whole_body_has_a_sensor_on_each_joint() -> None:
     names = [f"clip {name}" for name in made.clip.joints]
     assert len(names) == 22
     assert made.clip.rate == INTERNAL_RATE
+
+
+def test_the_recipe_of_unimts_takes_the_whole_body() -> None:
+    recipe = load_recipe("unimts", ["towers.motion.options.widths=[8]", "towers.motion.options.strides=[4]"])
+    tower = recipe.towers["motion"]
+    motion = get_modality("motion")
+    encoder = motion.build_encoder(tower.encoder or "", **tower.options).eval()
+    process = motion.build_processing(**{**encoder.processing_defaults(), **tower.processing})
+    signal = simulate_motion("standing up", 0, place="body", rate=20, seconds=6).signal
+    changed = augment(signal, motion.build_augmentations(tower.augment), torch.Generator().manual_seed(0))
+    values = process(changed)["values"]
+    assert tuple(values.shape) == (66, 200)
+    kept = values.view(22, 3, 200).abs().sum((1, 2)) > 0
+    assert 1 <= int(kept.sum()) <= 5
+    assert encoder(**process.collate([{"values": values}])).pooled.isfinite().all()
 
 
 def test_mountings() -> None:
