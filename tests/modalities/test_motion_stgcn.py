@@ -53,6 +53,17 @@ def test_the_graph() -> None:
             assert graph[2, joint, parent] > 0
 
 
+def test_a_joint_takes_the_mean_over_itself_and_its_neighbours() -> None:
+    block = build(widths=[1], strides=[1]).blocks[0]
+    torch.nn.init.constant_(block.spatial.weight, 1 / 3)
+    torch.nn.init.zeros_(block.spatial.bias)
+    values = torch.randn(2, 3, 5, 22, generator=generator())
+    mixed = block.mix(values)[:, 0]
+    for joint in range(22):
+        near = [joint, *(k for k in range(22) if PARENTS[k] == joint), *[p for p in [PARENTS[joint]] if p >= 0]]
+        torch.testing.assert_close(mixed[..., joint], values[..., near].mean((1, 3)))
+
+
 def test_the_defaults_are_those_of_unimts() -> None:
     encoder = STGCN()
     assert (encoder.width, len(encoder.blocks)) == (512, 10)

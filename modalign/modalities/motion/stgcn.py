@@ -102,16 +102,20 @@ class GraphBlock(nn.Module):
                 nn.Identity() if same else nn.Sequential(nn.Conv2d(given, width, 1, (stride, 1)), nn.BatchNorm2d(width))
             )
 
+    def mix(self, values: Tensor) -> Tensor:
+        """The graph convolution (B, C, T, V) -> (B, width, T, V): each joint takes the mean of its neighbourhood."""
+        graph = self.graph if self.importance is None else self.graph * self.importance
+        batch, _, length, joints = values.shape
+        parts = self.spatial(values).view(batch, len(graph), -1, length, joints)
+        return torch.einsum("bkctv,kvw->bctw", parts, graph)
+
     def forward(self, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, T, V), mask (B, T) -> (B, width, T', V), mask (B, T').
 
         Frames of padding are set to zero before the convolution over time, whose own padding is zero too, so that an
         item has the same features alone and padded.
         """
-        graph = self.graph if self.importance is None else self.graph * self.importance
-        batch, _, length, joints = values.shape
-        parts = self.spatial(values).view(batch, len(graph), -1, length, joints)
-        mixed = torch.einsum("bkctv,kvw->bctw", parts, graph)
+        mixed = self.mix(values)
         mixed = self.before(mixed) * mask[:, None, :, None].to(mixed.dtype)
         out = self.after(self.temporal(mixed))
         if self.shortcut is not None:
