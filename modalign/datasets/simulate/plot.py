@@ -17,11 +17,17 @@ Array = np.ndarray[Any, Any]
 AXES = ("x", "y", "z")
 
 
-def spectrum(signal: Signal, sensor: str, rate: float) -> tuple[Array, Array]:
+def spectrum(signal: Signal, sensor: str, rate: float, seconds: float = 5.12) -> tuple[Array, Array]:
     """Frequencies (Hz) and power density of a sensor, its three axes summed, so that its mounting does not matter.
 
+    Args:
+        signal: of one device.
+        sensor: "acc" or "gyro".
+        rate: Hz of the spectrum.
+        seconds: of the pieces that are averaged; one over it is the step of the frequencies.
+
     Raises:
-        ReadError: the signal has no such sensor, or lasts under two seconds.
+        ReadError: the signal has no such sensor, or is shorter than a piece.
     """
     from scipy.signal import welch
 
@@ -29,9 +35,9 @@ def spectrum(signal: Signal, sensor: str, rate: float) -> tuple[Array, Array]:
     if rows is None:
         raise ReadError(f"the signal has {', '.join(signal.channels)} and no {sensor}_x, {sensor}_y and {sensor}_z")
     values = resample(signal.data[rows], signal.rate or rate, rate).double().numpy()
-    size = round(min(5.12 * rate, values.shape[1]))
-    if size < 2 * rate:
-        raise ReadError(f"a signal of {values.shape[1] / rate:.2g} s is too short for a spectrum; give 2 s at least")
+    size = round(seconds * rate)
+    if size > values.shape[1]:
+        raise ReadError(f"a signal of {values.shape[1] / rate:.2g} s is too short for a spectrum; give {seconds:g} s")
     frequencies, power = welch(values - values.mean(1, keepdims=True), rate, nperseg=size, axis=1)
     return frequencies, power.sum(0)
 
@@ -68,6 +74,10 @@ def plot_beside(
     panels = figure.subplots(len(labels), 4, squeeze=False)
     for row, label in zip(panels, labels):
         shown = [_middle(signals[0], seconds) for signals in (real[label], simulated[label])]
+        # Pieces that most recordings of both have, and no more than a spectrum needs.
+        piece = min(
+            5.12, *(float(np.median([_length(s) for s in signals])) for signals in (real[label], simulated[label]))
+        )
         limits = min(v.min() for _, v in shown) - 1, max(v.max() for _, v in shown) + 1
         for panel, (time, values), what in zip(row[:2], shown, ("real", "simulated")):
             for axis, trace in zip(AXES, values):
@@ -75,9 +85,7 @@ def plot_beside(
             panel.set(ylim=limits, title=f"{label}, {what}", xlabel="s", ylabel="acceleration, m/s²")
         for panel, sensor in zip(row[2:], ("acc", "gyro")):
             for signals, colour, what in ((real[label], "C0", "real"), (simulated[label], "C1", "simulated")):
-                spectra = [spectrum(signal, sensor, rate) for signal in signals if _lasts(signal, 5.12)]
-                if not spectra:
-                    continue
+                spectra = [spectrum(signal, sensor, rate, piece) for signal in signals if _length(signal) >= piece]
                 low, middle, high = np.quantile([power for _, power in spectra], [0.25, 0.5, 0.75], axis=0)
                 panel.fill_between(spectra[0][0], low, high, color=colour, alpha=0.2, linewidth=0)
                 panel.plot(spectra[0][0], middle, color=colour, label=f"{what} ({len(spectra)})")
@@ -90,8 +98,8 @@ def plot_beside(
     return path
 
 
-def _lasts(signal: Signal, seconds: float) -> bool:
-    return signal.data.shape[1] >= seconds * (signal.rate or 1.0)
+def _length(signal: Signal) -> float:
+    return signal.data.shape[1] / (signal.rate or 1.0)
 
 
 def _middle(signal: Signal, seconds: float) -> tuple[Array, Array]:
