@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
+from modalign.cli import simulate
+
 group = typer.Typer(help="Public data sets as manifests.", no_args_is_help=True, rich_markup_mode=None)
+group.add_typer(simulate.group, name="simulate")
 
 
 @group.command("list")

@@ -19,8 +19,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "xresnet": {"layers": [1, 1, 1, 1], "widen": 0.125},
     "inception": {"nf": 8, "depth": 3},
     "patchtst": {"samples": 100, "d_model": 16, "d_ff": 32, "depth": 2},
+    "stgcn": {"gyro": True, "widths": [8, 16], "strides": [1, 2]},
 }
-FIELDS = {"unit": "m/s2", "gyro_unit": "rad/s", "rate": "100"}
+FIELDS = {"unit": "m/s2", "gyro_unit": "rad/s", "rate": "100", "location": "left wrist"}
 
 
 def recording(seconds: float) -> pd.DataFrame:
@@ -46,6 +47,11 @@ def sample(kind: str, seconds: float, folder: Path) -> Sample:
 def test_every_encoder_conforms(name: str, tmp_path: Path) -> None:
     samples = [sample("csv", seconds, tmp_path) for seconds in (2.0, 3.0)]
     check_modality("motion", samples, tmp_path, {name: SMALL[name]}, {"window": 2.0})
+
+
+def test_the_graph_encoder_conforms_with_windows_of_any_length(tmp_path: Path) -> None:
+    samples = [sample("csv", seconds, tmp_path) for seconds in (2.05, 3.0)]
+    check_modality("motion", samples, tmp_path, {"stgcn": SMALL["stgcn"]}, {"window": None})
 
 
 @pytest.mark.parametrize("kind", ["csv.gz", "parquet", "npy"])

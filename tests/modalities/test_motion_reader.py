@@ -127,6 +127,21 @@ def test_ios_is_the_opposite_of_gravity_and_user_acceleration() -> None:
         torch.testing.assert_close(signal.data[:, 0], expected)
 
 
+def test_android_is_the_sum_of_gravity_and_linear_acceleration() -> None:
+    linear, gravity = np.array([0.5, 0.0, -0.25]), np.array([0.0, 9.81, 0.0])
+    names = [f"linear_acceleration_{a}" for a in "xyz"]
+    table = pd.DataFrame(np.tile([*linear, *gravity], (60, 1)), columns=[*names, "gx", "gy", "gz"])
+    fields = {"columns": ",".join(f"acc_{a}={n}" for a, n in zip("xyz", names)), "rate": 50, "unit": "m/s2"}
+    signal = motion.load(table, convention="android", gravity="gx,gy,gz", **fields)
+    torch.testing.assert_close(signal.data[:, 0], torch.tensor(linear + gravity, dtype=torch.float32))
+    with pytest.raises(ReadError, match=r"'linear_acceleration_x' is a name of Android.*convention = android"):
+        motion.load(table, **fields)
+    with pytest.raises(ReadError, match=r"set motion.gravity to gravity's three columns"):
+        motion.load(table, convention="android", **fields)
+    whole = pd.DataFrame(np.tile(linear + gravity, (60, 1)), columns=names)
+    assert torch.equal(motion.load(whole, convention="specific_force", **fields).data, signal.data)
+
+
 # Time
 
 
@@ -415,7 +430,7 @@ def test_refused_with_the_file_and_the_mend(case: str, tmp_path: Path) -> None:
         ({"unit": "mg"}, "motion.unit.*'g' or 'm/s2'.*given: 'mg'"),
         ({"gyro_unit": "dps"}, "motion.gyro_unit.*deg/s"),
         ({"time_unit": "min"}, "motion.time_unit"),
-        ({"convention": "android"}, "motion.convention.*specific_force"),
+        ({"convention": "iphone"}, "motion.convention.*specific_force"),
         ({"irregular": "maybe"}, "motion.irregular.*resample"),
         ({"columns": "acc_x=a, acc_x=b"}, "'acc_x' is given twice"),
         ({"columns": "acc_x=a, acc_y=a"}, "'a' is given twice"),

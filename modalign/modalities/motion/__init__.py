@@ -13,6 +13,7 @@ from modalign.modalities.motion.augment import (
     ChannelMask,
     FullRotation,
     Jitter,
+    KeepLocations,
     LocationMask,
     Scaling,
     SmallRotation,
@@ -53,6 +54,7 @@ class Motion(Modality):
         "time_shift": TimeShift,
         "channel_mask": ChannelMask,
         "location_mask": LocationMask,
+        "keep_locations": KeepLocations,
     }
     templates = (
         "a person {label}",

@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Generator, Tensor
 
 from modalign.modalities.base import Augmentation, Signal
@@ -259,3 +259,34 @@ class LocationMask(Augmentation):
         return replace(
             signal, data=mask_rows(signal.data, groups(signal.channels, "location"), self.probability, generator)
         )
+
+
+class KeepLocations(Augmentation):
+    """Keep a few devices and mask all others: what a model of the whole body meets where few devices are worn.
+
+    As UniMTS's pretraining, where 1 to 5 of the 22 joints are kept.
+
+    Attributes:
+        least: devices kept at least.
+        most: devices kept at most; how many is uniform between both.
+    """
+
+    breaks: ClassVar[frozenset[str]] = frozenset({"location"})
+    least: int = Field(1, ge=1)
+    most: int = Field(5, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.least > self.most:
+            raise ValueError(f"least ({self.least}) is at most most ({self.most})")
+        return self
+
+    def apply(self, signal: Signal, generator: Generator) -> Signal:
+        """Mask the signal; devices that are masked already do not count."""
+        units = groups(signal.channels, "location")
+        present = [rows for rows in units if not torch.isnan(signal.data[rows]).all()]
+        count = int(torch.randint(self.least, self.most + 1, (), generator=generator))
+        dropped = torch.randperm(len(present), generator=generator)[count:].tolist()
+        data = signal.data.clone()
+        data[[row for unit in dropped for row in present[unit]]] = float("nan")
+        return replace(signal, data=data)

@@ -1,4 +1,4 @@
-"""Encoders: tsai's models, a function for each that says its options."""
+"""Encoders: tsai's models, a function for each that says its options, and UniMTS's graph encoder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from modalign.errors import RecipeError
 from modalign.modalities.base import Encoder
 from modalign.modalities.layers.options import fraction, positive
 from modalign.modalities.layers.tsai import FixedLength, tsai_model
+from modalign.modalities.motion.stgcn import STGCN
 
 
 class PatchTokens(nn.Module):
@@ -139,6 +140,7 @@ def patchtst(
 
 ENCODERS: dict[str, Callable[..., Encoder]] = {
     "fcn": fcn, "resnet": resnet, "xresnet": xresnet, "inception": inception, "patchtst": patchtst,
+    "stgcn": STGCN,
 }  # fmt: skip
 
 

@@ -121,8 +121,9 @@ class MotionFields(BaseModel):
         gyro_unit: the gyroscope's unit; needed where there is a gyroscope.
         convention: "specific_force": at rest the axis that points up reads +1 g (Android, most data sets; the default).
             "ios": Core Motion, where it reads -1 g; specific force = -(gravity + userAcceleration).
-            Must be stated where columns have Core Motion's names.
-        gravity: for "ios": the columns of gravity (x, y, z), where they come apart from userAcceleration.
+            "android": as specific_force; what its sensors call linear acceleration comes without gravity, and specific
+            force = gravity + linear acceleration. Must be stated where columns have names of Core Motion or say linear.
+        gravity: for "ios" and "android": the columns of gravity (x, y, z), where they come apart from the acceleration.
         start: the window's beginning, seconds from the recording's first sample.
         end: the window's end, seconds from the recording's first sample.
         location: where the device was worn, free text.
@@ -138,7 +139,7 @@ class MotionFields(BaseModel):
     time_unit: Literal["s", "ms", "us", "ns"] | None = None
     unit: Literal["g", "m/s2"] | None = None
     gyro_unit: Literal["deg/s", "rad/s"] | None = None
-    convention: Literal["specific_force", "ios"] | None = None
+    convention: Literal["specific_force", "ios", "android"] | None = None
     gravity: Annotated[tuple[str, str, str] | None, BeforeValidator(_parse_gravity)] = None
     start: float | None = Field(None, ge=0, allow_inf_nan=False)
     end: float | None = Field(None, gt=0, allow_inf_nan=False)

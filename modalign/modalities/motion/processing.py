@@ -16,6 +16,7 @@ from torch import Tensor
 from modalign.errors import ModelError, ReadError, suggest
 from modalign.modalities.base import Processing, Signal
 from modalign.modalities.motion.fields import STANDARD, split_channel
+from modalign.modalities.motion.placement import check_placement, place_on_joints
 from modalign.modalities.resampling import resample
 
 
@@ -37,6 +38,10 @@ class MotionProcessing(Processing):
         missing: a channel that the signal lacks, or that an augmentation masked by NaN: "zero" makes it 0 after
             standardisation, the training mean; "refuse" refuses a signal that lacks one. A signal that has none of
             the channels is always refused.
+        placement: puts each device's channels under the names of the joints that it is on, by the location before its
+            channels' names, or by `motion.location` where there is none: "body" (words for places on the body), the
+            name of a public data set (UniMTS's table for it), or a table as {place: [joint, ...]}. Joints without a
+            device are masked, by `missing`. None: channels keep their names.
         padding: whether the encoder takes padded batches ("exact"); dictated by the encoder.
 
     Example:
@@ -53,7 +58,13 @@ class MotionProcessing(Processing):
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     missing: Literal["zero", "refuse"] = "zero"
+    placement: str | dict[str, tuple[str, ...]] | None = None
     padding: Literal["exact", "fixed"] = "fixed"
+
+    @field_validator("placement")
+    @classmethod
+    def _placed(cls, placement: str | dict[str, tuple[str, ...]] | None) -> str | dict[str, tuple[str, ...]] | None:
+        return check_placement(placement)
 
     @field_validator("channels")
     @classmethod
@@ -89,6 +100,7 @@ class MotionProcessing(Processing):
         Raises:
             ReadError: the signal has none of the channels (or lacks one, by `missing`), or is too short.
         """
+        signal = self._place(signal)
         values = resample(signal.data, self._source_rate(signal), self.rate)
         if signal.channels != self.channels:
             values = self._choose(values, signal)
@@ -151,8 +163,8 @@ class MotionProcessing(Processing):
         count = np.zeros(len(self.channels))
         mean, squares = np.zeros(len(self.channels)), np.zeros(len(self.channels))
         seen = False
-        for signal in signals:
-            seen = True
+        for given in signals:
+            seen, signal = True, self._place(given)
             values = self._choose(resample(signal.data, self._source_rate(signal), self.rate), signal)
             known = torch.isfinite(values).all(1).numpy()
             block = values[torch.from_numpy(known)].double().numpy()
@@ -172,6 +184,9 @@ class MotionProcessing(Processing):
         if signal.rate is None:
             raise ReadError("motion: the signal has no rate; read it with motion.rate (Hz)")
         return signal.rate
+
+    def _place(self, signal: Signal) -> Signal:
+        return signal if self.placement is None else place_on_joints(signal, self.placement)
 
     def _choose(self, values: Tensor, signal: Signal) -> Tensor:
         """Rows in the model's order; NaN where the signal has no such channel."""

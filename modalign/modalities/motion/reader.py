@@ -115,10 +115,24 @@ def _check_statements(columns: Mapping[str, str], fields: MotionFields, where: s
     apart = any("useracc" in name.lower().replace("_", "").replace(" ", "") for name in accelerations)
     if fields.convention == "ios" and apart and fields.gravity is None:
         raise ReadError(f"{where}: userAcceleration is without gravity; set motion.gravity to gravity's three columns")
+    linear = units.looks_linear(accelerations)
+    if linear and fields.gravity is None:
+        # A table may also call the whole acceleration so; then it says specific_force, as for Core Motion's names.
+        if fields.convention is None:
+            raise ReadError(
+                f"{where}: {linear[0]!r} is a name of Android for acceleration without gravity; set motion.convention "
+                "= android and motion.gravity to gravity's three columns, or specific_force where gravity is in it"
+            )
+        if fields.convention == "android":
+            raise ReadError(
+                f"{where}: linear acceleration is without gravity; set motion.gravity to gravity's three columns"
+            )
     if fields.gravity is None:
         return
-    if fields.convention != "ios":
-        raise ReadError(f"{where}: motion.gravity is for motion.convention = ios; set it, or leave motion.gravity out")
+    if fields.convention not in ("ios", "android"):
+        raise ReadError(
+            f"{where}: motion.gravity is for motion.convention = ios or android; set it, or leave motion.gravity out"
+        )
     if len(of_sensor(columns, "acc")) != 3 or len([k for k in triples(columns) if k[1] == "acc"]) != 1:
         raise ReadError(
             f"{where}: motion.gravity needs acc_x, acc_y and acc_z of one device; map all three in motion.columns"

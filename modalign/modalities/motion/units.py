@@ -30,11 +30,22 @@ def looks_ios(names: Iterable[str]) -> list[str]:
     return [name for name in names if _CORE_MOTION.search(re.sub(r"[^a-z]", "", name.lower()))]
 
 
+def looks_linear(names: Iterable[str]) -> list[str]:
+    """Those column names that say linear acceleration, which on Android is without gravity.
+
+    Example:
+        >>> looks_linear(["linear_acceleration_x", "TYPE_LINEAR_ACCELERATION.y", "acc_x"])
+        ['linear_acceleration_x', 'TYPE_LINEAR_ACCELERATION.y']
+    """
+    return [name for name in names if "linearacc" in re.sub(r"[^a-z]", "", name.lower())]
+
+
 def specific_force(acceleration: Array, gravity: Array | None, unit: str, convention: str) -> Array:
     """Acceleration (n, k) in `unit` -> specific force in m/s2.
 
     Core Motion's gravity points down and its total is gravity + userAcceleration, so that specific force, which
-    points up at rest, is the opposite of the total (checked on MotionSense: |mean| 9.81 while standing).
+    points up at rest, is the opposite of the total (checked on MotionSense: |mean| 9.81 while standing). Android's
+    gravity points up already.
     """
     total = acceleration if gravity is None else acceleration + gravity
     factor = STANDARD_GRAVITY if unit == "g" else 1.0

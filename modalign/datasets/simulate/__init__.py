@@ -1,0 +1,1 @@
+"""Simulators: data sets that need no recording."""
