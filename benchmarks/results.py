@@ -97,7 +97,8 @@ STUDIES = (
     ),
     Study(
         "motionsense", "motionsense", "imu_motionsense", "6 activities, phone in the pocket",
-        "seen classes, unseen people", "motion", "motion", [Fold({"hop": "2.56"})], [LABELS], rocket=True,
+        "seen classes, unseen people", "motion", "motion", [Fold({"hop": "2.56"})],
+        [LABELS, "towers.motion.processing={rate: 50, window: 2.56}"], rocket=True,
     ),
     Study(
         "kermany", "kermany", "cxr_kermany3", "normal, bacterial, viral pneumonia",
@@ -105,7 +106,7 @@ STUDIES = (
     ),
     Study(
         "mednist", "mednist", "img_mednist6", "6 kinds of image", "seen classes, split by content", "xray", "xray",
-        [Fold()], [LABELS],
+        [Fold()], [LABELS, "training.epochs=6"],
     ),
     Study(
         "adrenalmnist3d", "medmnist", "ct_adrenalmnist3d", "normal or hyperplastic gland",

@@ -46,14 +46,23 @@ class Item:
     labels: tuple[str, ...] = ()
 
 
-def captions_of(row: Row, tower: str, manifest: Manifest, templates: Sequence[str]) -> tuple[str, ...]:
-    """The captions of a row: its own; else its labels' descriptions, any of which may be drawn; else the templates."""
+def captions_of(
+    row: Row, tower: str, manifest: Manifest, templates: Sequence[str], known: Mapping[str, Sequence[str]] | None = None
+) -> tuple[str, ...]:
+    """The captions of a row, any of which may be drawn: its own; else its labels' descriptions; else the templates.
+
+    `known` are descriptions to take where the manifest has none of a label: what prompts are made of later.
+    """
     own = row.sources.get(tower)
     if own is not None:
         return tuple(own)
     if not row.labels:
         return ()
-    described = [sentence for label in row.labels for sentence in manifest.descriptions.get(label, ())]
+    described = [
+        sentence
+        for label in row.labels
+        for sentence in manifest.descriptions.get(label) or (known or {}).get(label) or ()
+    ]
     if described:
         return tuple(described)
     label = ", ".join(row.labels).replace("_", " ")  # as prompts are written
@@ -98,7 +107,7 @@ class AlignmentDataset(Dataset[Item]):
             name: bool(self.augmentations[name]) or type(self.processing[name]).crop is not Processing.crop
             for name in towers
         }
-        given = templates or {}
+        given = self.given = templates or {}
         self.templates: dict[str, Sequence[str]] = {
             name: given.get(name) or (modality.templates if modality.is_path else ())
             for name, modality in self.modalities.items()
@@ -124,17 +133,28 @@ class AlignmentDataset(Dataset[Item]):
         row = self.manifest.rows[index]
         if not self.modalities[tower].is_path:
             templates = self._templates_for(row, tower)
-            return tuple((caption,) for caption in captions_of(row, tower, self.manifest, templates))
+            known = self._known_for(row, tower)
+            return tuple((caption,) for caption in captions_of(row, tower, self.manifest, templates, known))
         if tower not in row.sources:
             return ()
         said = repr(sorted(row.fields[tower].items()))
         # Two modalities may read one file, and each makes another signal of it.
         return ((_source_key(row.sources[tower]), said, self.modalities[tower].name),)
 
+    def _recordings(self, row: Row) -> list[str]:
+        return [name for name, kind in self.modalities.items() if kind.is_path and name in row.sources]
+
+    def _known_for(self, row: Row, tower: str) -> Mapping[str, Sequence[str]]:
+        """What the recording's modality knows of labels, unless the recipe gives templates: as prompts are made."""
+        recordings = self._recordings(row)
+        if any(self.given.get(name) for name in (tower, *recordings)):
+            return {}
+        return self.modalities[recordings[0]].descriptions if recordings else {}
+
     def _templates_for(self, row: Row, tower: str) -> Sequence[str]:
         if self.templates[tower]:
             return self.templates[tower]
-        recordings = [name for name, kind in self.modalities.items() if kind.is_path and name in row.sources]
+        recordings = self._recordings(row)
         said = dict.fromkeys(template for name in recordings for template in self.templates[name])
         return tuple(said) or self.modalities[tower].templates
 

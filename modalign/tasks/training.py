@@ -128,7 +128,10 @@ def check_descriptions(manifest: Manifest) -> list[str]:
             )
     if not manifest.descriptions or not bare:
         return []
-    return [f"No descriptions for {', '.join(bare)}: rows without a caption get one from the templates."]
+    return [
+        f"No descriptions for {', '.join(bare)}: rows without a caption get one from what the modality knows of the label, "
+        "or from its templates."
+    ]
 
 
 def untrained_recipe(recipe: Recipe, model: AlignmentModel) -> Recipe:

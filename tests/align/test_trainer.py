@@ -333,6 +333,19 @@ def test_a_label_without_caption_takes_the_recordings_templates(text_checkpoint,
         assert dataset.options_of(i, "text") == ((said.replace("{label}", "low"),),)
 
 
+def test_captions_are_what_prompts_will_be(text_checkpoint, manifest, monkeypatch):
+    """A label that the manifest does not describe: training reads the sentences that evaluation asks with."""
+    model = build_model(make_recipe(text_checkpoint))
+    towers = {n: model.tower(n) for n in model.towers}
+    i = next(i for i, row in enumerate(manifest.rows) if "text" not in row.sources and row.labels == ("low",))
+    monkeypatch.setattr(type(towers["tone"].modality), "descriptions", {"low": ("a deep hum",)})
+    assert AlignmentDataset(manifest, towers).options_of(i, "text") == (("a deep hum",),)
+    templated = AlignmentDataset(manifest, towers, templates={"tone": ["hear {label}"]})
+    assert templated.options_of(i, "text") == (("hear low",),)
+    manifest.descriptions["low"] = ["a bass note"]
+    assert AlignmentDataset(manifest, towers).options_of(i, "text") == (("a bass note",),)
+
+
 def test_two_modalities_may_read_one_file(text_checkpoint, manifest):
     model = build_model(make_recipe(text_checkpoint))
     dataset = AlignmentDataset(manifest, {"tone": model.tower("tone"), "other": model.tower("tone")})
