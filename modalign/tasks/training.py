@@ -129,8 +129,8 @@ def check_descriptions(manifest: Manifest) -> list[str]:
     if not manifest.descriptions or not bare:
         return []
     return [
-        f"No descriptions for {', '.join(bare)}: rows without a caption get one from what the modality knows of the label, "
-        "or from its templates."
+        f"No descriptions for {', '.join(bare)}: rows without a caption get one from what the modality knows "
+        "of the label, or from its templates."
     ]
 
 

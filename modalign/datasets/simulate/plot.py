@@ -73,7 +73,8 @@ def plot_beside(
     figure = Figure(figsize=(16, 3.1 * len(labels)), layout="constrained")
     panels = figure.subplots(len(labels), 4, squeeze=False)
     for row, label in zip(panels, labels):
-        shown = [_middle(signals[0], seconds) for signals in (real[label], simulated[label])]
+        pair = (real[label][0], simulated[label][0])
+        shown = [_middle(signal, min(seconds, *map(_length, pair))) for signal in pair]
         # Pieces that most recordings of both have, and no more than a spectrum needs.
         piece = min(
             5.12, *(float(np.median([_length(s) for s in signals])) for signals in (real[label], simulated[label]))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from modalign.errors import MissingExtraError, ModelError, RecipeError
@@ -16,6 +14,7 @@ from modalign.modalities.base import Encoder, EncoderOutput
 from modalign.modalities.imaging.convolutional import group_norms, monai_nets
 from modalign.modalities.layers.mean_max import MeanMax
 from modalign.modalities.layers.options import fraction, one_of, positive
+from modalign.modalities.layers.residual import HalvingResidual, norm_layer
 
 
 class VolumeEncoder(Encoder):
@@ -95,30 +94,6 @@ def check_volume(name: str, values: Tensor, channels: int, least: int) -> None:
         )
 
 
-def norm3d(kind: str, channels: int) -> nn.Module:
-    """BatchNorm, or GroupNorm of eight groups, which is the same in training and inference and in any batch."""
-    return nn.BatchNorm3d(channels) if kind == "batch" else nn.GroupNorm(math.gcd(8, channels), channels)
-
-
-class Residual3d(nn.Module):
-    """Two convolutions of 3 x 3 x 3 and a shortcut: (B, C, D, H, W) -> (B, C', D / 2, H / 2, W / 2)."""
-
-    def __init__(self, inside: int, outside: int, kind: str) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv3d(inside, outside, 3, 2, 1, bias=False)
-        self.norm1 = norm3d(kind, outside)
-        self.conv2 = nn.Conv3d(outside, outside, 3, 1, 1, bias=False)
-        self.norm2 = norm3d(kind, outside)
-        self.shortcut = nn.Sequential(
-            nn.AvgPool3d(2, ceil_mode=True), nn.Conv3d(inside, outside, 1, bias=False), norm3d(kind, outside)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve."""
-        y = torch.relu(self.norm1(self.conv1(x)))
-        return torch.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
-
-
 def cnn3d(
     channels: int = 1, *, stages: Sequence[int] = (16, 32, 64, 128), stem: int = 2, norm_kind: str = "batch",
     dropout: float = 0.1,
@@ -141,9 +116,9 @@ def cnn3d(
     one_of("cnn3d", "stem", stem, (2, 4))
     fraction("cnn3d", dropout=dropout)
     layers: list[nn.Module] = [
-        nn.Conv3d(channels, stages[0], 5, stem, 2, bias=False), norm3d(norm_kind, stages[0]), nn.ReLU(),
+        nn.Conv3d(channels, stages[0], 5, stem, 2, bias=False), norm_layer(norm_kind, stages[0], dims=3), nn.ReLU(),
     ]  # fmt: skip
-    layers += [Residual3d(a, b, norm_kind) for a, b in pairwise((stages[0], *stages))]
+    layers += [HalvingResidual(a, b, norm_kind, dims=3) for a, b in pairwise((stages[0], *stages))]
     options = {
         "channels": channels, "stages": list(stages), "stem": stem, "norm_kind": norm_kind, "dropout": dropout,
     }  # fmt: skip

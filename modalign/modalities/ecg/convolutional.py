@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -12,12 +11,8 @@ from modalign.modalities.base import Encoder
 from modalign.modalities.layers.attention_pool import AttentionPool
 from modalign.modalities.layers.mean_max import MeanMax
 from modalign.modalities.layers.options import fraction, one_of, positive
+from modalign.modalities.layers.residual import norm_layer
 from modalign.modalities.layers.tsai import FixedLength, tsai_model
-
-
-def norm(kind: str, channels: int) -> nn.Module:
-    """BatchNorm, or GroupNorm of eight groups, which is the same in training and inference and in any batch."""
-    return nn.BatchNorm1d(channels) if kind == "batch" else nn.GroupNorm(math.gcd(8, channels), channels)
 
 
 class Residual(nn.Module):
@@ -26,12 +21,14 @@ class Residual(nn.Module):
     def __init__(self, inside: int, outside: int, stride: int = 1, kernel: int = 3, kind: str = "batch") -> None:
         super().__init__()
         self.conv1 = nn.Conv1d(inside, outside, kernel, stride, kernel // 2, bias=False)
-        self.norm1 = norm(kind, outside)
+        self.norm1 = norm_layer(kind, outside, dims=1)
         self.conv2 = nn.Conv1d(outside, outside, kernel, 1, kernel // 2, bias=False)
-        self.norm2 = norm(kind, outside)
+        self.norm2 = norm_layer(kind, outside, dims=1)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inside != outside:
-            self.shortcut = nn.Sequential(nn.Conv1d(inside, outside, 1, stride, bias=False), norm(kind, outside))
+            self.shortcut = nn.Sequential(
+                nn.Conv1d(inside, outside, 1, stride, bias=False), norm_layer(kind, outside, dims=1)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve."""
@@ -58,7 +55,11 @@ def resnet1d18(
     positive("resnet1d18", channels=channels, width=width, heads=heads, tokens=tokens or 1)
     one_of("resnet1d18", "norm_kind", norm_kind, ("batch", "group"))
     fraction("resnet1d18", dropout=dropout)
-    layers: list[nn.Module] = [nn.Conv1d(channels, 64, 7, 2, 3, bias=False), norm(norm_kind, 64), nn.ReLU()]
+    layers: list[nn.Module] = [
+        nn.Conv1d(channels, 64, 7, 2, 3, bias=False),
+        norm_layer(norm_kind, 64, dims=1),
+        nn.ReLU(),
+    ]
     inside = 64
     for stage, outside in enumerate((64, 128, 256, 512)):
         layers += [
@@ -92,7 +93,7 @@ def cnn(
     fraction("cnn", dropout=dropout)
     layers: list[nn.Module] = [
         nn.Conv1d(channels, stages[0], 15, 2, 7, bias=False),
-        norm(norm_kind, stages[0]),
+        norm_layer(norm_kind, stages[0], dims=1),
         nn.ReLU(),
     ]
     for inside, outside in zip((stages[0], *stages), stages):

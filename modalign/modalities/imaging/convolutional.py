@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from modalign.errors import MissingExtraError, ModelError
 from modalign.modalities.base import Encoder, EncoderOutput
 from modalign.modalities.layers.mean_max import MeanMax
 from modalign.modalities.layers.options import fraction, one_of, positive
+from modalign.modalities.layers.residual import HalvingResidual, norm_layer
 
 
 class Conv2dEncoder(Encoder):
@@ -77,11 +77,6 @@ class Conv2dEncoder(Encoder):
         return EncoderOutput(tokens, tokens.new_ones(tokens.shape[:2]).bool(), pooled)
 
 
-def norm_layer(kind: str, channels: int) -> nn.Module:
-    """BatchNorm, or GroupNorm of eight groups, which is the same in training and inference and in any batch."""
-    return nn.BatchNorm2d(channels) if kind == "batch" else nn.GroupNorm(math.gcd(8, channels), channels)
-
-
 def group_norms(module: nn.Module) -> nn.Module:
     """Put GroupNorm in every BatchNorm's place, of any dimension, and give the module back.
 
@@ -89,30 +84,10 @@ def group_norms(module: nn.Module) -> nn.Module:
     """
     for name, child in list(module.named_children()):
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            setattr(module, name, norm_layer("group", child.num_features))
+            setattr(module, name, norm_layer("group", child.num_features, dims=2))
         else:
             group_norms(child)
     return module
-
-
-class Residual(nn.Module):
-    """Two convolutions of 3 x 3 and a shortcut: (B, C, H, W) -> (B, D, H / 2, W / 2)."""
-
-    def __init__(self, inside: int, outside: int, kind: str) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inside, outside, 3, 2, 1, bias=False)
-        self.norm1 = norm_layer(kind, outside)
-        self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
-        self.norm2 = norm_layer(kind, outside)
-        # The mean of 2 x 2 first: a strided 1 x 1 convolution would not look at three pixels of four.
-        self.shortcut = nn.Sequential(
-            nn.AvgPool2d(2, ceil_mode=True), nn.Conv2d(inside, outside, 1, bias=False), norm_layer(kind, outside)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve."""
-        y = torch.relu(self.norm1(self.conv1(x)))
-        return torch.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
 
 def cnn(
@@ -141,10 +116,10 @@ def cnn(
     fraction("cnn", dropout=dropout)
     layers: list[nn.Module] = [
         nn.Conv2d(channels, stages[0], 5, 2, 2, bias=False),
-        norm_layer(norm_kind, stages[0]),
+        norm_layer(norm_kind, stages[0], dims=2),
         nn.ReLU(),
     ]
-    layers += [Residual(a, b, norm_kind) for a, b in zip((stages[0], *stages), stages)]
+    layers += [HalvingResidual(a, b, norm_kind, dims=2) for a, b in zip((stages[0], *stages), stages)]
     options = {
         "channels": channels, "stages": list(stages), "norm_kind": norm_kind, "dropout": dropout, "size": size,
     }  # fmt: skip
