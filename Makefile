@@ -32,6 +32,7 @@ types: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.audio_frontend
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

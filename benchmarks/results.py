@@ -55,11 +55,7 @@ class Study:
     auroc: bool = False  # for one label a row too: accuracy follows the commoner class
 
 
-LABELS = "loss.positives=label"
-"""Captions made from labels: two sentences of one class are both true of its rows."""
-
 DIGITS = (
-    LABELS,
     "training.epochs=50",
     "towers.audio.processing={rate: 8000, seconds: 1.0, shorter: pad}",
 )
@@ -80,7 +76,7 @@ GLANDS = (
 STUDIES = (
     Study(
         "esc10", "esc50", "audio_esc10", "10 environmental sounds", "seen classes, 5 official folds", "audio", "audio",
-        [Fold({"part": "esc10", "fold": str(k)}) for k in range(1, 6)], [LABELS],
+        [Fold({"part": "esc10", "fold": str(k)}) for k in range(1, 6)],
     ),
     Study(
         "fsdd-official", "fsdd", "audio_fsdd600", "10 spoken digits",
@@ -93,24 +89,24 @@ STUDIES = (
     Study(
         "ptb-xl-500", "ptb-xl", "ecg_ptbxl500", "5 superclasses, several a record",
         "seen classes, unseen people, 10 folds by patient", "ecg", "ecg",
-        [Fold({"task": "super", "text": "none"}, test_fold=k, folds=10) for k in range(1, 11)], [LABELS], rocket=True,
+        [Fold({"task": "super", "text": "none"}, test_fold=k, folds=10) for k in range(1, 11)], rocket=True,
     ),
     Study(
         "motionsense", "motionsense", "imu_motionsense", "6 activities, phone in the pocket",
         "seen classes, unseen people", "motion", "motion", [Fold({"hop": "2.56"})],
-        [LABELS, "towers.motion.processing={rate: 50, window: 2.56}"], rocket=True,
+        ["towers.motion.processing={rate: 50, window: 2.56}"], rocket=True,
     ),
     Study(
         "kermany", "kermany", "cxr_kermany3", "normal, bacterial, viral pneumonia",
-        "seen classes, official test set", "xray", "xray", [Fold()], [LABELS],
+        "seen classes, official test set", "xray", "xray", [Fold()],
     ),
     Study(
         "mednist", "mednist", "img_mednist6", "6 kinds of image", "seen classes, split by content", "xray", "xray",
-        [Fold()], [LABELS, "training.epochs=6"],
+        [Fold()], ["training.epochs=6"],
     ),
     Study(
         "adrenalmnist3d", "medmnist", "ct_adrenalmnist3d", "normal or hyperplastic gland",
-        "seen classes, official split", "ct", "ct", [Fold({"subset": "adrenalmnist3d"})], [LABELS, *GLANDS], auroc=True,
+        "seen classes, official split", "ct", "ct", [Fold({"subset": "adrenalmnist3d"})], [*GLANDS], auroc=True,
     ),
 )  # fmt: skip
 
