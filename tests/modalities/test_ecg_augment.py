@@ -113,7 +113,8 @@ def test_time_shift_moves_and_holds() -> None:
     "spec",
     [
         {"name": "time_warp", "strength": 1}, {"name": "segment_permutation", "segments": 1},
-        {"name": "lead_dropout", "probability": 2}, {"name": "noise", "kind": "pink"}, {"name": "noise", "low": 30, "high": 10}, {"name": "warp"},
+        {"name": "lead_dropout", "probability": 2}, {"name": "noise", "kind": "pink"},
+        {"name": "noise", "low": 30, "high": 10}, {"name": "warp"},
     ],
 )  # fmt: skip
 def test_bad_options_are_refused(spec: dict[str, Any]) -> None:

@@ -54,7 +54,9 @@ def rate_of(cells: pd.Series, name: str, stated: float | None, where: str) -> fl
         return None
     steps = np.diff(stamps)
     mean = float(stamps[-1] - stamps[0]) / len(steps)
-    bad = np.flatnonzero(~((steps > 0) & (steps <= LONGEST * mean)))
+    bad = np.flatnonzero(~(steps > 0))
+    if not len(bad):
+        bad = np.flatnonzero(steps > LONGEST * mean)
     if len(bad):
         i = int(bad[0])
         what = "leaves a gap" if steps[i] > 0 else "repeats or goes back"

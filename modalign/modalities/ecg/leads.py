@@ -21,7 +21,7 @@ _AROUND = re.compile(r"^(?:mdc_ecg_lead_|(?:ecg |ekg )?lead[ _:]+|(?:ecg|ekg)[ _
 UNIT = re.compile(r"(.*?)(?:\s*[\[(]\s*|\s*_)(mV|uV|µV|V)(?:\s*[\])])?\s*", re.IGNORECASE)
 """A name that ends with a unit: `II [mV]`, `V1(mV)`, `II_mV`."""
 FLAT = 1e-4
-"""mV: a lead that moves by no more is flat. No amplifier is so quiet, and no converter of an ECG so fine (CinC: 2e-4)."""
+"""mV: a lead that moves by no more is flat. No amplifier is so quiet, nor a converter of ECGs so fine (CinC: 2e-4)."""
 
 
 def lead_name(name: str) -> str | None:

@@ -87,7 +87,8 @@ class _Reader:
 
 def _variables5(raw: bytes) -> dict[str, Array | None]:
     order = "<" if raw[126:128] == b"IM" else ">"
-    top, found = _Reader(raw, order, 128), {}
+    top = _Reader(raw, order, 128)
+    found: dict[str, Array | None] = {}
     while top.more():
         kind, data = top.element()
         if kind == _COMPRESSED:
@@ -136,7 +137,8 @@ def _data_field(reader: _Reader, order: str) -> Array | None:
 
 def _variables4(raw: bytes) -> dict[str, Array | None]:
     """Five integers (type, rows, columns, imaginary, name's length), name, numbers column by column; and again."""
-    at, found = 0, {}
+    at = 0
+    found: dict[str, Array | None] = {}
     while at < len(raw) or not found:
         if at + 20 > len(raw):
             raise _Damaged("it is cut short, or of another kind")

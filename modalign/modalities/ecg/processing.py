@@ -153,7 +153,9 @@ class EcgProcessing(Processing):
                 values = filters.notch(values, signal.rate, self.notch)
             else:
                 odd.append(f"without the notch at {self.notch} Hz, since their rate is {signal.rate:g} Hz")
-        values = filters.without_baseline(resample(values, signal.rate, self.rate), self.rate, self.baseline, self.cutoff)
+        values = filters.without_baseline(
+            resample(values, signal.rate, self.rate), self.rate, self.baseline, self.cutoff
+        )
         said = {"prepared": done, "odd": tuple(odd), "source_rate": signal.rate}
         meta = {**signal.meta, **said, "baseline": self.baseline, "cutoff": self.cutoff}
         return Signal(values, self.rate, self.leads, meta)
@@ -253,7 +255,7 @@ class EcgProcessing(Processing):
 
     def _slack(self, signal: Signal) -> int:
         """The samples that rounding to the source's rate may give or take."""
-        return max(math.ceil(self.rate / signal.meta["source_rate"]), 1)
+        return max(math.ceil(self.rate / float(signal.meta["source_rate"])), 1)
 
     def _fit_length(self, signal: Signal) -> Tensor:
         """Cut about the centre; one sample that rounding takes is held."""

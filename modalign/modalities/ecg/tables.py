@@ -15,6 +15,7 @@ from modalign.modalities.ecg.leads import UNIT
 from modalign.modalities.ecg.recording import Array, Recording
 from modalign.modalities.tables import as_array, numbers, open_csv, short
 
+
 def read_frame(frame: pd.DataFrame, where: str, fields: EcgFields, names: list[str] | None = None) -> Recording:
     """A table whose columns are leads: `II`, or with a unit as `II [mV]`.
 

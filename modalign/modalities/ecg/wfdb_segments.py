@@ -52,7 +52,9 @@ def read_segments(header: Header, fields: EcgFields) -> Recording:
             gains[rows] = own
         blocks.append(block)
     if len(rates) > 1:
-        raise ReadError(f"{path}: its segments have rates of {sorted(map(float, rates))} Hz; give one of them alone")
+        raise ReadError(
+            f"{path}: its segments have rates of {sorted(rate or 0 for rate in rates)} Hz; give one of them alone"
+        )
     rate = rates.pop() if rates else None
     per_unit = tuple(float(g) or 1.0 for g in gains)
     return Recording(
