@@ -10,6 +10,7 @@ from pathlib import Path
 from modalign.datasets.ecg_records import headers
 from modalign.datasets.manifest import choice, hashed_split, seed_of, write_manifest
 from modalign.datasets.registry import PublicDataset, register_dataset
+from modalign.errors import ReadError
 
 _PERSON = ("<age>", "<sex>", "age:", "sex:")
 
@@ -52,6 +53,11 @@ def prepare(root: Path, out: Path, *, task: str = "all", split: str = "hash", se
     hashed, number = choice("split", split, ("hash", "none")) == "hash", seed_of(seed)
     rows = []
     for path, header in headers(root):
+        if not any(line.lstrip("# ").lower().startswith(("<diagnos", "rhythm")) for line in header.comments):
+            raise ReadError(
+                f"{header.path}: has no diagnoses as LUDB's headers have them (<diagnoses>, Rhythm: ...); give the "
+                "folder of LUDB"
+            )
         labels = rhythm(header.comments) if task == "rhythm" else diagnoses(header.comments)
         person = f"ludb-{header.path.stem}"
         rows.append(

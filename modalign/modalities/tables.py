@@ -96,6 +96,8 @@ def numbers(cells: Any, where: str, name: str, first: int = 0) -> Array:
     Raises:
         ReadError: a cell is no number; says which.
     """
+    if cells.dtype.kind in "cmM":  # a conversion would drop imaginary parts, and count nanoseconds since 1970
+        raise ReadError(f"{where}: column {name!r} is of type {cells.dtype}, not of numbers; save it as float32")
     values = pd.to_numeric(cells, errors="coerce")
     words = np.flatnonzero((values.isna() & cells.notna()).to_numpy())
     if cells.dtype == bool:

@@ -140,3 +140,9 @@ def test_all_are_registered() -> None:
     for name in ("ptb-xl", "cinc2020", "cinc2021", "cpsc2018", "ludb"):
         assert isinstance(known[name], PublicDataset)
         assert known[name].url
+
+
+def test_ludb_is_not_another_data_set(tmp_path: Path) -> None:
+    write_wfdb(tmp_path, "A1", ecg(), comments=("Dx: 426783006", "Rx: Unknown"))
+    with pytest.raises(ReadError, match="LUDB"):
+        ludb.prepare(tmp_path, tmp_path / "a.csv")

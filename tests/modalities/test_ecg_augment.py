@@ -16,11 +16,11 @@ from tests.modalities.ecg_files import LEADS, ecg
 modality = get_modality("ecg")
 given = Signal(torch.from_numpy(ecg(10)).float(), 100.0, LEADS)
 BREAKS = {
-    "time_warp": {"rate", "rhythm", "timing"},
+    "time_warp": {"rate", "rhythm", "timing", "amplitude"},
     "segment_permutation": {"rhythm", "order"},
-    "warp_or_permute": {"rate", "rhythm", "order", "timing"},
+    "warp_or_permute": {"rate", "rhythm", "order", "timing", "amplitude"},
     "lead_dropout": {"location"},
-    "baseline_wander": set(),
+    "baseline_wander": {"amplitude"},
     "noise": set(),
     "scaling": {"amplitude"},
     "time_shift": set(),
@@ -113,7 +113,8 @@ def test_time_shift_moves_and_holds() -> None:
     "spec",
     [
         {"name": "time_warp", "strength": 1}, {"name": "segment_permutation", "segments": 1},
-        {"name": "lead_dropout", "probability": 2}, {"name": "noise", "kind": "pink"}, {"name": "warp"},
+        {"name": "lead_dropout", "probability": 2}, {"name": "noise", "kind": "pink"},
+        {"name": "noise", "low": 30, "high": 10}, {"name": "warp"},
     ],
 )  # fmt: skip
 def test_bad_options_are_refused(spec: dict[str, Any]) -> None:

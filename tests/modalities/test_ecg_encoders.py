@@ -231,15 +231,15 @@ def test_importing_ecg_loads_nothing_heavy() -> None:
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for package in ("pydicom", "wfdb", "tsai", "tsai.models", "tsai.models.XResNet1dPlus"):
+    for package in ("pydicom", "soundfile", "tsai", "tsai.models", "tsai.models.XResNet1dPlus"):
         monkeypatch.setitem(sys.modules, package, None)
     (tmp_path / "a.dcm").write_bytes(b"x")
     with pytest.raises(MissingExtraError, match=r"modalign\[ecg\]"):
         modality.load(tmp_path / "a.dcm")
     with pytest.raises(MissingExtraError, match=r"modalign\[ecg\]"):
         modality.build_encoder("xresnet1d")
-    write_wfdb(tmp_path, "a")
-    (tmp_path / "w.hea").write_text("w/1 12 100 400\na 400\n")
+    (tmp_path / "w.dat").write_bytes(b"fLaC")
+    (tmp_path / "w.hea").write_text("w 1 100 400\nw.dat 516 1000/mV 16 0 0 0 0 I\n")
     with pytest.raises(MissingExtraError, match=r"modalign\[ecg\]"):
         modality.load(tmp_path / "w.hea")
 

@@ -46,10 +46,10 @@ def test_limb_leads_follow_from_any_two() -> None:
     whole = torch.from_numpy(ecg())
     for kept in (("I", "II"), ("II", "III"), ("I", "III")):
         given = whole[[LEADS.index(name) for name in kept]]
-        data, channels = derive_limb(given, kept)
+        data, channels = derive_limb(given, kept, 100)
         assert channels == LEADS[:6]
         torch.testing.assert_close(data, whole[:6])
-    assert derive_limb(whole[1:2], ("II",))[1] == ("II",)
+    assert derive_limb(whole[1:2], ("II",), 100)[1] == ("II",)
 
 
 def test_wfdb_equals_the_wfdb_package(real_data: Path) -> None:

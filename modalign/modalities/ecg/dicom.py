@@ -9,9 +9,13 @@ import numpy as np
 
 from modalign.errors import MissingExtraError, ReadError
 from modalign.modalities.ecg.fields import EcgFields
+from modalign.modalities.ecg.leads import STANDARD, lead_name
 from modalign.modalities.ecg.recording import Recording
 
 _DTYPES = {(8, "SB"): "i1", (8, "UB"): "u1", (16, "SS"): "<i2", (16, "US"): "<u2", (32, "SL"): "<i4", (32, "UL"): "<u4"}
+
+_CODES = dict(zip(("1", "2", "61", "62", "63", "64", "3", "4", "5", "6", "7", "8"), STANDARD))
+"""The last number of a lead's code, the same in MDC and SCP-ECG (DICOM CID 3001)."""
 
 
 def read_dicom(path: Path, fields: EcgFields) -> Recording:
@@ -83,6 +87,7 @@ def _recording(group: Any, path: Path) -> Recording:
     for row, channel in enumerate(definitions):
         source = channel.ChannelSourceSequence[0] if channel.get("ChannelSourceSequence") else None
         meaning = str(source.get("CodeMeaning", "")) if source is not None else str(channel.get("ChannelLabel", ""))
+        meaning = _lead(source, meaning, path)
         names.append(meaning)
         if channel.get("ChannelSensitivity") is None or not channel.get("ChannelSensitivityUnitsSequence"):
             units.append("")
@@ -99,7 +104,28 @@ def _recording(group: Any, path: Path) -> Recording:
     rate = float(group.SamplingFrequency)
     if not 0 < rate < 1e6:
         raise ReadError(f"{path}: says a rate of {rate} Hz; export it again")
+    skews = [float(c.get("ChannelTimeSkew") or 0) * rate + float(c.get("ChannelSampleSkew") or 0) for c in definitions]
+    if max(skews) - min(skews) > 0.5:  # samples; converters that take one channel after another are within that
+        raise ReadError(
+            f"{path}: its channels are up to {(max(skews) - min(skews)) / rate:g} s apart (ChannelTimeSkew), and leads "
+            "must be of one time; export them so"
+        )
     return Recording(str(path), "dicom", stored, tuple(names), tuple(units), tuple(per_unit), rate)
+
+
+def _lead(source: Any, meaning: str, path: Path) -> str:
+    """The lead that a code says (MDC's 2:61, SCP-ECG's 5.6.3-9-61), else its meaning, which may be in any language.
+
+    Raises:
+        ReadError: the two name different leads.
+    """
+    if source is None or str(source.get("CodingSchemeDesignator", "")).strip() not in ("MDC", "SCPECG"):
+        return meaning
+    code = str(source.get("CodeValue", "")).replace(":", "-").rpartition("-")[2]
+    coded, said = _CODES.get(code), lead_name(meaning)
+    if coded and said and coded != said:
+        raise ReadError(f"{path}: a channel's code says lead {coded} and its meaning {meaning!r}; export it again")
+    return coded or meaning
 
 
 def _short(error: Exception) -> str:

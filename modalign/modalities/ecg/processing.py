@@ -14,7 +14,7 @@ from torch import Tensor
 from modalign.errors import ModelError, ReadError, suggest
 from modalign.modalities.base import Processing, Signal
 from modalign.modalities.ecg import filters, normalise
-from modalign.modalities.ecg.leads import ORDERS, STANDARD, derive_limb, lead_name
+from modalign.modalities.ecg.leads import ORDERS, STANDARD, derive_limb, flat_leads, lead_name
 from modalign.modalities.resampling import resample
 
 
@@ -27,7 +27,7 @@ def _parse_leads(value: Any) -> Any:
 
 
 class EcgProcessing(Processing):
-    """Choose leads, notch, resample, take the baseline out, cut, normalise: in this order.
+    """Choose leads, notch, resample, take the baseline out (`prepare`), cut, normalise: in this order.
 
     Attributes:
         rate: the model's rate, Hz.
@@ -46,14 +46,15 @@ class EcgProcessing(Processing):
         cutoff: of the high-pass, Hz; at most 0.67, so that ST stays.
         notch: mains, 50 or 60 Hz, filtered at the source's rate, before resampling. Where it is not below 0.45 of
             that rate it is left out, and `notes` says so.
-        flat: a lead that does not move at all: "mask" it as absent (default), "keep" it, or "refuse" the recording.
+        flat: a lead that does not move for most of the recording: "mask" it as absent (default), "keep" it, or
+            "refuse" the recording. One whose leads are all flat is refused, unless they are kept.
         normalise: "constant" (mV / `scale`), "merl", "more" (see `normalise.py`) or "none" (mV).
         scale: the constant in mV: the standard deviation over all leads and samples of the training set, by `fit`;
             None before: 1.
         padding: whether the encoder takes padded batches; dictated by the encoder.
 
     Example:
-        >>> signal = Signal(torch.zeros(2, 5000), 500.0, ("II", "I"))
+        >>> signal = Signal(torch.randn(2, 5000), 500.0, ("II", "I"))
         >>> tuple(EcgProcessing(rate=100, seconds=5)(signal)["values"].shape)
         (12, 500)
     """
@@ -113,8 +114,11 @@ class EcgProcessing(Processing):
         Raises:
             ReadError: the signal has no rate or none of the leads, or (by option) a flat lead or too few samples.
         """
+        signal = self.prepare(signal)
         self._seen += 1
-        values = self._fit_length(self.millivolts(signal), signal)
+        for what in signal.meta["odd"]:
+            self._note(what)
+        values = self._fit_length(signal)
         if self.normalise == "constant":
             values = normalise.by_constant(values, self.scale or 1.0)
         elif self.normalise != "none":
@@ -122,28 +126,43 @@ class EcgProcessing(Processing):
         if self.lead_mask:
             there = torch.isfinite(values).all(1, keepdim=True)
             values = torch.cat([values, there.to(values.dtype).expand_as(values)])
-        return {"values": self._fill_up(values.nan_to_num(0.0), signal)}
+        return {"values": self._fill_up(values.nan_to_num(0.0))}
 
-    def millivolts(self, signal: Signal) -> Tensor:
-        """The model's leads at the model's rate, filtered, in mV (C, T); an absent lead is NaN."""
+    def prepare_parameters(self) -> dict[str, Any]:
+        """What `prepare` depends on."""
+        keys = ("rate", "leads", "derive", "baseline", "cutoff", "notch", "flat")
+        return {key: getattr(self, key) for key in keys}
+
+    def prepare(self, signal: Signal) -> Signal:
+        """The model's leads at the model's rate, filtered, in mV (C, T); an absent lead is NaN.
+
+        Of the whole recording, before it is cut into windows: filters bend at the edges of what they see. Idempotent,
+        and marked in the signal's meta, where `baseline` tells augmentations what has been taken out.
+
+        Raises:
+            ReadError: the signal has no rate, none of the leads, only flat ones, or (by option) a flat one.
+        """
+        done = repr(sorted(self.prepare_parameters().items()))
+        if signal.meta.get("prepared") == done:
+            return signal
         if signal.rate is None:
             raise ReadError("ecg: the signal has no rate; read it with ecg.rate (Hz)")
-        values = self._choose(signal)
+        values, odd = self._choose(signal)
         if self.notch is not None:
             if self.notch < filters.NOTCH_LIMIT * signal.rate:
                 values = filters.notch(values, signal.rate, self.notch)
             else:
-                self._note(f"without the notch at {self.notch} Hz, since their rate is {signal.rate:g} Hz")
-        values = resample(values, signal.rate, self.rate)
-        if self.baseline == "highpass":
-            values = filters.highpass(values, self.rate, self.cutoff)
-        elif self.baseline == "median":
-            values = values - filters.median_baseline(values, self.rate)
-        return values
+                odd.append(f"without the notch at {self.notch} Hz, since their rate is {signal.rate:g} Hz")
+        values = filters.without_baseline(
+            resample(values, signal.rate, self.rate), self.rate, self.baseline, self.cutoff
+        )
+        said = {"prepared": done, "odd": tuple(odd), "source_rate": signal.rate}
+        meta = {**signal.meta, **said, "baseline": self.baseline, "cutoff": self.cutoff}
+        return Signal(values, self.rate, self.leads, meta)
 
     def crop(self, signal: Signal, generator: torch.Generator) -> Signal:
         """One window at random, where the recording is longer than `seconds`."""
-        length = self._source_length(signal)
+        signal, length = self.prepare(signal), self.samples
         if length is None or signal.data.shape[1] <= length:
             return signal
         first = int(torch.randint(signal.data.shape[1] - length + 1, (), generator=generator))
@@ -151,11 +170,12 @@ class EcgProcessing(Processing):
 
     def segments(self, signal: Signal) -> list[Signal]:
         """Windows of `seconds`, `hop` apart, that cover the whole recording; the last one ends where it ends."""
-        length, total = self._source_length(signal), signal.data.shape[1]
+        signal = self.prepare(signal)
+        length, total = self.samples, signal.data.shape[1]
         # What rounding leaves over is no window of its own.
-        if length is None or total <= length + math.ceil((signal.rate or 1) / self.rate):
+        if length is None or total <= length + self._slack(signal):
             return [signal]
-        hop = max(round((self.hop or self.seconds or 0) * (signal.rate or 1)), 1)
+        hop = max(round((self.hop or self.seconds or 0) * self.rate), 1)
         starts = [*range(0, total - length, hop), total - length]
         return [_part(signal, first, length) for first in starts]
 
@@ -182,7 +202,7 @@ class EcgProcessing(Processing):
         count, mean, squares, seen = 0, 0.0, 0.0, False
         for signal in signals:
             seen = True
-            values = self.millivolts(signal)
+            values = self.prepare(signal).data
             block = values[torch.isfinite(values).all(1)].double()
             n = block.numel()
             if not n:
@@ -205,12 +225,12 @@ class EcgProcessing(Processing):
     def _note(self, what: str) -> None:
         self._odd[what] = self._odd.get(what, 0) + 1
 
-    def _choose(self, signal: Signal) -> Tensor:
-        """Rows in the model's order; NaN where there is no such lead, or a flat one that is masked."""
-        data, channels = signal.data, signal.channels
+    def _choose(self, signal: Signal) -> tuple[Tensor, list[str]]:
+        """Rows in the model's order, and what is odd: NaN where there is no such lead, or a flat one that is masked."""
+        data, channels, rate = signal.data, signal.channels, signal.rate or self.rate
         if self.derive:
-            data, channels = derive_limb(data, channels)
-        rows = _rows(self.leads, channels)
+            data, channels = derive_limb(data, channels, rate)
+        rows, odd = _rows(self.leads, channels), []
         if max(rows) < 0:
             raise ReadError(
                 f"ecg: the signal has {', '.join(channels) or 'no named lead'}, and the model wants "
@@ -222,34 +242,35 @@ class EcgProcessing(Processing):
             values = data.new_full((len(rows), data.shape[1]), float("nan"))
             here = [i for i, row in enumerate(rows) if row >= 0]
             values[here] = data[[rows[i] for i in here]]
-            self._note("lack leads, which are zeros")
-        if self.flat == "keep":
-            return values
-        flat = values.amax(1) == values.amin(1)
-        if not flat.any():
-            return values
+            odd.append("lack leads, which are zeros")
+        flat = flat_leads(values, rate)
+        if self.flat == "keep" or not flat.any():
+            return values, odd
         names = [name for name, is_flat in zip(self.leads, flat.tolist()) if is_flat]
-        if self.flat == "refuse":
-            raise ReadError(f"ecg: flat leads: {', '.join(names)}; record it again, or set processing.flat = mask")
-        self._note("have a flat lead, which is masked")
-        return torch.where(flat.unsqueeze(1), values.new_tensor(float("nan")), values)
+        if self.flat == "refuse" or not (torch.isfinite(values).all(1) & ~flat).any():
+            mend = ", or set processing.flat = mask" if self.flat == "refuse" else ""
+            raise ReadError(f"ecg: flat leads: {', '.join(names)}; record it again{mend}")
+        odd.append("have a flat lead, which is masked")
+        return torch.where(flat.unsqueeze(1), values.new_tensor(float("nan")), values), odd
 
-    def _source_length(self, signal: Signal) -> int | None:
-        return None if self.seconds is None or signal.rate is None else max(round(self.seconds * signal.rate), 1)
+    def _slack(self, signal: Signal) -> int:
+        """The samples that rounding to the source's rate may give or take."""
+        return max(math.ceil(self.rate / float(signal.meta["source_rate"])), 1)
 
-    def _fit_length(self, values: Tensor, signal: Signal) -> Tensor:
+    def _fit_length(self, signal: Signal) -> Tensor:
         """Cut about the centre; one sample that rounding takes is held."""
-        wanted, length = self.samples, values.shape[1]
+        values, wanted = signal.data, self.samples
+        length = values.shape[1]
         if wanted is None or length == wanted:
             return values
         if length > wanted:
             first = (length - wanted) // 2
             return values[:, first : first + wanted]
-        if wanted - length <= max(math.ceil(self.rate / (signal.rate or self.rate)), 1):
+        if wanted - length <= self._slack(signal):
             return torch.cat([values, values[:, -1:].expand(-1, wanted - length)], 1)
         return values
 
-    def _fill_up(self, values: Tensor, signal: Signal) -> Tensor:
+    def _fill_up(self, values: Tensor) -> Tensor:
         lacking = (self.samples or 0) - values.shape[1]
         if lacking <= 0:
             return values

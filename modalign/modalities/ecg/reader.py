@@ -15,9 +15,12 @@ from modalign.modalities.base import Signal, describe_source
 from modalign.modalities.ecg import tables, voltage
 from modalign.modalities.ecg.fields import EcgFields
 from modalign.modalities.ecg.leads import STANDARD, derive_limb, in_order, lead_name, nameless
-from modalign.modalities.ecg.recording import Array, Recording, rows_between
+from modalign.modalities.ecg.matlab import open_matlab
+from modalign.modalities.ecg.recording import SPAN, Array, Recording, extremes, rows_between
 from modalign.modalities.tables import open_npy, open_parquet
 
+RATES = (25.0, 50_000.0)
+"""Hz: below, a QRS of 0.1 s has hardly a sample; above, no ECG is recorded (high-resolution ones: 1 to 10 kHz)."""
 SUFFIXES = (".hea", ".dat", ".mat", ".dcm", ".csv", ".csv.gz", ".tsv", ".parquet", ".npy")
 
 
@@ -46,17 +49,20 @@ def read_ecg(source: Any, fields: EcgFields) -> Signal:
     rate = _rate(recording, fields)
     rows, names = choose_leads(recording, fields)
     values = voltage.in_millivolt(recording, rows, fields)
-    if not recording.cut:
+    if fields.gain is None:
+        # Of the whole recording: what a window shows of it may look like an ECG by chance.
+        seen = extremes(recording.values, rate) if recording.extremes is None else recording.extremes
+        seconds = min(SPAN, recording.values.shape[1] / rate) if recording.extremes is None else SPAN
+        voltage.check_plausible(voltage.in_millivolt(recording, rows, fields, seen), names, seconds, where)
+    if recording.extremes is None:
         values = _window(values, rate, recording, fields)
     values, names, left_out = _invalid(values, names, fields, where)
-    if fields.gain is None:
-        voltage.check_plausible(values, rate, where)
     order = in_order(names)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and `load` refuses it
         data = torch.from_numpy(np.ascontiguousarray(values[order], dtype=np.float32))
     channels = tuple(names[i] for i in order)
     if fields.derive:
-        data, channels = derive_limb(data, channels)
+        data, channels = derive_limb(data, channels, rate)
     meta = {"format": recording.kind, "codes": recording.codes, "left_out": left_out}
     return Signal(data, rate, channels, meta)
 
@@ -69,7 +75,7 @@ def open_recording(source: Any, fields: EcgFields) -> Recording:
     """
     where = describe_source(source)
     if isinstance(source, pd.DataFrame):
-        return tables.read_frame(source, where)
+        return tables.read_frame(source, where, fields)
     if isinstance(source, (np.ndarray, torch.Tensor)):
         return tables.read_array(source, where, fields)
     if not isinstance(source, Path):
@@ -89,14 +95,14 @@ def _open_path(path: Path, fields: EcgFields) -> Recording:
     if name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz")):
         return tables.read_csv(path, fields)
     if name.endswith((".parquet", ".pq")):
-        return tables.read_frame(open_parquet(path), str(path))
+        return tables.read_frame(open_parquet(path), str(path), fields)
     if name.endswith(".npy"):
         return tables.read_array(open_npy(path), str(path), fields)
     header = find_header(path) if name.endswith((".hea", ".dat", ".mat")) or not path.suffix else None
     if header is not None:
         return read_wfdb(header, fields)
     if name.endswith(".mat"):
-        return tables.read_array(tables.open_matlab(path), str(path), fields)
+        return tables.read_array(open_matlab(path), str(path), fields)
     if name.endswith(".dat"):
         raise ReadError(f"{path}: its header {path.stem}.hea is not beside it; copy it there")
     with path.open("rb") as file:
@@ -114,7 +120,13 @@ def _rate(recording: Recording, fields: EcgFields) -> float:
         raise ReadError(
             f"{recording.where}: the file says {recording.rate:g} Hz and ecg.rate says {fields.rate:g}; mend one"
         )
-    return float(recording.rate or fields.rate or 0)
+    rate = float(recording.rate or fields.rate or 0)
+    if not RATES[0] <= rate <= RATES[1]:
+        raise ReadError(
+            f"{recording.where}: a rate of {rate:g} Hz is none of an ECG ({RATES[0]:g} to {RATES[1]:,.0f}); mend "
+            f"{'the file' if recording.rate else 'ecg.rate (Hz)'}"
+        )
+    return rate
 
 
 def choose_leads(recording: Recording, fields: EcgFields) -> tuple[list[int], list[str]]:

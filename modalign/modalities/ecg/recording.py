@@ -25,7 +25,7 @@ class Recording:
         rate: Hz, or None where the file does not say.
         named: whether `names` come from the file; False for arrays, whose names the manifest gives.
         codes: diagnosis codes that the header lists.
-        cut: whether the window of ecg.start and ecg.end is taken already.
+        extremes: of the whole record (see `extremes`), where the window of ecg.start and ecg.end is taken already.
     """
 
     where: str
@@ -37,7 +37,7 @@ class Recording:
     rate: float | None = None
     named: bool = True
     codes: tuple[str, ...] = ()
-    cut: bool = False
+    extremes: Array | None = None
 
 
 def rows_between(start: float | None, end: float | None, rate: float, total: int) -> tuple[int, int]:
@@ -56,6 +56,16 @@ def rows_between(start: float | None, end: float | None, rate: float, total: int
     return first, last
 
 
-def finite_or_nan(values: Array) -> Array:
-    """Infinite values as NaN, since neither is a voltage."""
-    return np.where(np.isfinite(values), values, np.nan)
+SPAN = 2.0
+"""Seconds: so long that each span has a beat, down to 30 in a minute."""
+
+
+def extremes(values: Array, rate: float) -> Array:
+    """The lowest and the highest value of every span of two seconds: (C, T) -> (C, S, 2); NaN where none is finite.
+
+    What is left over at the end counts to no span, unless it is all there is.
+    """
+    length = min(max(round(SPAN * rate), 1), values.shape[1])
+    cut = values[:, : values.shape[1] // length * length].reshape(len(values), -1, length)
+    cut = np.where(np.isfinite(cut), cut, np.nan)
+    return np.stack([np.fmin.reduce(cut, axis=2), np.fmax.reduce(cut, axis=2)], axis=2)

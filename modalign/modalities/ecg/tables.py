@@ -1,8 +1,7 @@
-"""Tables and arrays: CSV, Parquet, NPY, a MATLAB v5 file as CPSC2018 has them, arrays and frames in memory."""
+"""Tables and arrays: CSV, Parquet, NPY, arrays and frames in memory."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,31 +9,34 @@ import numpy as np
 import pandas as pd
 
 from modalign.errors import ReadError
+from modalign.modalities.ecg.clock import TOLERANCE, is_clock, rate_of
 from modalign.modalities.ecg.fields import EcgFields
+from modalign.modalities.ecg.leads import UNIT
 from modalign.modalities.ecg.recording import Array, Recording
 from modalign.modalities.tables import as_array, numbers, open_csv, short
 
-_UNIT = re.compile(r"(.*?)\s*[\[(]\s*(mV|uV|µV|V)\s*[\])]\s*", re.IGNORECASE)
-_TIME = re.compile(
-    r"(time|times|timestamp|t|seconds|sec|ms|sample|samples|sample_index|index|unnamed: 0|)([ _]*[\[(].*[\])])?"
-)
 
+def read_frame(frame: pd.DataFrame, where: str, fields: EcgFields, names: list[str] | None = None) -> Recording:
+    """A table whose columns are leads: `II`, or with a unit as `II [mV]`.
 
-def read_frame(frame: pd.DataFrame, where: str, names: list[str] | None = None) -> Recording:
-    """A table whose columns are leads: `II`, or with a unit as `II [mV]`; a column of time or row numbers is left out.
+    A column of time or row numbers says the rate, or must agree with it (see `clock.py`).
 
     Raises:
-        ReadError: a cell is not a number, or a column is no lead and no time.
+        ReadError: a cell is not a number, a column is no lead and no time, or times contradict the rate or have gaps.
     """
     names = [str(c) for c in frame.columns] if names is None else names
-    kept = [i for i, name in enumerate(names) if not _TIME.fullmatch(name.strip().lower())]
+    kept = [i for i, name in enumerate(names) if not is_clock(name)]
     columns = [numbers(frame.iloc[:, i], where, names[i]) for i in kept]
     if not columns or not len(frame):
         raise ReadError(f"{where}: has no rows of numbers; copy or record it again")
-    parts = [(match[1], match[2]) if (match := _UNIT.fullmatch(names[i])) else (names[i], "") for i in kept]
+    clocks = [(names[i], frame.iloc[:, i]) for i in range(len(names)) if is_clock(names[i])]
+    rates = [rate for name, cells in clocks if (rate := rate_of(cells, name, fields.rate, where))]
+    if rates and max(rates) / min(rates) > 1 + TOLERANCE:
+        raise ReadError(f"{where}: its columns of time say {', '.join(f'{r:g}' for r in rates)} Hz; leave one out")
+    parts = [(match[1], match[2]) if (match := UNIT.fullmatch(names[i])) else (names[i], "") for i in kept]
     return Recording(
         where, "table", np.stack(columns), tuple(p[0].strip() for p in parts), tuple(p[1] for p in parts),
-        (1.0,) * len(kept),
+        (1.0,) * len(kept), rates[0] if rates else None,
     )  # fmt: skip
 
 
@@ -70,7 +72,7 @@ def read_csv(path: Path, fields: EcgFields) -> Recording:
     names, frame, headed = open_csv(path)
     if not headed:
         return read_array(_all_numbers(frame, path), str(path), fields)
-    return read_frame(frame, str(path), names)
+    return read_frame(frame, str(path), fields, names)
 
 
 def _all_numbers(frame: pd.DataFrame, path: Path) -> Array:
@@ -78,25 +80,3 @@ def _all_numbers(frame: pd.DataFrame, path: Path) -> Array:
         return frame.to_numpy(dtype=np.float64)
     except (ValueError, TypeError) as error:
         raise ReadError(f"{path}: a cell is not a number ({short(error)})") from None
-
-
-def open_matlab(path: Path) -> Array:
-    """A MATLAB v5 file with one matrix, or with a struct whose field `data` is one (CPSC2018's `ECG.data`): (C, T)."""
-    from scipy.io import loadmat
-
-    try:
-        content = {k: v for k, v in loadmat(path).items() if not k.startswith("__")}
-    except Exception as error:  # scipy fails in many ways on a damaged file
-        raise ReadError(
-            f"{path}: not a readable MATLAB file ({short(error)}), and there is no WFDB header beside it"
-        ) from error
-    if len(content) != 1:
-        raise ReadError(
-            f"{path}: holds {len(content)} variables ({', '.join(content)}); save the one matrix of the ECG"
-        )
-    array = next(iter(content.values()))
-    if array.dtype.names and "data" in array.dtype.names and array.size == 1:
-        array = array["data"].reshape(-1)[0]
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf" or array.ndim != 2:
-        raise ReadError(f"{path}: holds no matrix of numbers; save the ECG as one, leads by samples")
-    return array

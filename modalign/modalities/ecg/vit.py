@@ -41,8 +41,8 @@ class Vit1d(Encoder):
         return dict(self._options)
 
     def processing_defaults(self) -> dict[str, Any]:
-        """Padded batches are taken. Windows as long as the positions; the rate is the recipe's choice."""
-        return {"padding": self.padding}
+        """Padded batches are taken. MERL's 500 Hz, and windows as long as the positions at that rate (10 s)."""
+        return {"padding": self.padding, "rate": 500, "seconds": self.positions.shape[1] * self.patch / 500}
 
     def forward(self, values: Tensor, mask: Tensor) -> EncoderOutput:
         """Values (B, C, T), mask (B, T) -> tokens (B, T // patch, D), their mask, pooled (B, D).

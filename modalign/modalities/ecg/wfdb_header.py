@@ -6,6 +6,7 @@ date `05-May-2020`) and fills in what a header does not say (200 units per mV, 2
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,10 +37,10 @@ class SignalLine:
 
 @dataclass(frozen=True)
 class Header:
-    """A record: `samples` is None where the header does not say, `segments` is 0 for an ordinary record."""
+    """A record: `samples` is None where the header does not say; `parts` are the names and lengths of its segments."""
 
     path: Path
-    segments: int
+    parts: tuple[tuple[str, int], ...]
     channels: int
     rate: float | None
     samples: int | None
@@ -54,8 +55,8 @@ class Header:
         return tuple(dict.fromkeys(part for part in parts if part and part.lower() not in {"unknown", "nan"}))
 
 
-def read_header(path: Path) -> Header:
-    """Read and check a header.
+def read_header(path: Path, layout: bool = False) -> Header:
+    """Read and check a header; one that only lists channels (the `layout` of segments) may name no signal file: `~`.
 
     Raises:
         ReadError: names the file, the line and the mend.
@@ -75,13 +76,27 @@ def read_header(path: Path) -> Header:
         raise ReadError(f"{path}: is not a WFDB header: it has no record line; copy it again")
     segments, channels, rate, samples = _record_line(body[0], path)
     if segments:
-        return Header(path, segments, channels, rate, samples, (), comments)
+        return Header(path, _parts(body[1:], segments, path), channels, rate, samples, (), comments)
     if len(body) - 1 != channels:
         raise ReadError(
             f"{path}: the first line says {channels} channels and {len(body) - 1} signal lines follow; mend the header"
         )
-    signals = tuple(_signal_line(line, path) for line in body[1:])
-    return Header(path, 0, channels, rate, samples, signals, comments)
+    signals = tuple(_signal_line(line, path, layout) for line in body[1:])
+    return Header(path, (), channels, rate, samples, signals, comments)
+
+
+def _parts(lines: list[str], count: int, path: Path) -> tuple[tuple[str, int], ...]:
+    cells = [line.split() for line in lines]
+    if len(cells) != count or any(len(c) != 2 or not c[1].isdigit() for c in cells):
+        raise ReadError(f"{path}: says {count} segments, and {len(cells)} lines of name and length follow; mend it")
+    for name, _ in cells:
+        _in_folder(name, path, "segment")
+    return tuple((name, int(length)) for name, length in cells)
+
+
+def _in_folder(name: str, path: Path, what: str) -> None:
+    if "/" in name or "\\" in name or name.startswith(".."):
+        raise ReadError(f"{path}: the {what} {name!r} is not in the header's own folder; put it beside the header")
 
 
 def _record_line(line: str, path: Path) -> tuple[int, int, float | None, int | None]:
@@ -112,7 +127,7 @@ def _record_line(line: str, path: Path) -> tuple[int, int, float | None, int | N
     return int(segments or 0), channels, rate, samples
 
 
-def _signal_line(line: str, path: Path) -> SignalLine:
+def _signal_line(line: str, path: Path, layout: bool) -> SignalLine:
     parts = line.split(maxsplit=8)
     bad = ReadError(
         f"{path}: the signal line {line[:80]!r} is not of the form: file, format, gain, ...; mend the header"
@@ -124,13 +139,18 @@ def _signal_line(line: str, path: Path) -> SignalLine:
     if kind is None or (len(parts) > 2 and gain is None):
         raise bad
     name = parts[0]
-    if name == "~" or "/" in name or "\\" in name or name.startswith(".."):
-        raise ReadError(f"{path}: the signal file {name!r} is not in the header's own folder; put it beside the header")
+    _in_folder(name, path, "signal file")
+    if name == "~" and not layout:
+        raise ReadError(f"{path}: the signal file '~' is none; give the record that holds the signals")
     try:
         numbers = [int(part) for part in parts[3:8]]
         factor = float(gain[1]) if gain is not None and gain[1] else None
     except ValueError:
         raise bad from None
+    if factor is not None and not math.isfinite(factor):
+        raise ReadError(f"{path}: the gain {parts[2]!r} is not finite; mend the header, or set its true gain")
+    if int(kind[2] or 1) < 1:
+        raise bad
     zero = numbers[1] if len(numbers) > 1 else 0
     return SignalLine(
         file=name,
