@@ -107,7 +107,7 @@ def load(
     Raises:
         ModelError: it cannot be loaded, or lacks weights.
     """
-    with reading(family, source):
+    with reading(family, source), _without_reports():
         model, info = model_class.from_pretrained(
             source,
             use_safetensors=True,
@@ -194,3 +194,16 @@ def config_of(model: Any) -> dict[str, Any]:
 
 def _pinned(revision: str | None) -> dict[str, Any]:
     return {"revision": revision} if revision else {}
+
+
+@contextmanager
+def _without_reports() -> Iterator[None]:
+    """Without transformers' list of the weights that a tower leaves unused; those that it lacks are refused."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
