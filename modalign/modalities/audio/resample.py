@@ -32,7 +32,7 @@ def ratio(source: float, target: float) -> Fraction:
         (Fraction(160, 147), Fraction(48000, 44099))
     """
     exact = Fraction(target) / Fraction(source)
-    return exact.limit_denominator(int(MOST / max(exact, 1)))
+    return exact.limit_denominator(int(MOST / max(float(exact), 1.0)))
 
 
 def resample(wave: Tensor, source: float, target: float) -> Tensor:
