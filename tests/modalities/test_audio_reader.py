@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from modalign.errors import MissingExtraError, ReadError
 from modalign.modalities import get_modality
-from modalign.modalities.audio import containers
+from modalign.modalities.audio import containers, reader
 from modalign.modalities.audio.fields import AudioFields
 from modalign.modalities.audio.reader import read_audio
 
@@ -135,18 +135,98 @@ DAMAGED = [
     ("mp3", cut(0.5), "cut short|cannot be decoded"),
     ("wav", lambda c: b"", "is empty"),
     ("flac", lambda c: b"\x89PNG" + c[4:], "does not begin as a FLAC"),
+    ("flac", patch(22, ">I", 1000), "lies about the length .1,000 samples, and 16,000 are there"),
+    ("flac", lambda c: c[:21] + bytes([c[21] | 0x0F]) + b"\xff" * 4 + c[26:], "cut short.*promises 68,719,476,735"),
+    ("mp3", lambda c: patch(c.find(b"Xing") + 8, ">I", 5)(c), "lies about the length .5 frames"),
+    ("mp3", lambda c: patch(c.find(b"Xing") + 8, ">I", 1 << 28)(c), "cut short.*promises 268,435,456"),
+    ("ogg", lambda c: granule(c, 1 << 38), "cut short.*promises 274,877,906,944"),
+    ("ogg", lambda c: granule(c, 300), "lies about the length .300 samples"),
+    ("wav", lambda c: c + b"\0" * 511 + b"\1", "lies about the length"),
 ]
+
+
+def granule(content: bytes, value: int) -> bytes:
+    """Another end in the last Ogg page, with the checksum that goes with it."""
+    at = content.rfind(b"OggS")
+    page = bytearray(content[at:])
+    page[6:14], page[22:26] = struct.pack("<q", value), bytes(4)
+    check = 0
+    for byte in page:
+        check ^= byte << 24
+        for _ in range(8):
+            check = ((check << 1) ^ (0x04C11DB7 if check & 0x80000000 else 0)) & 0xFFFFFFFF
+    page[22:26] = struct.pack("<I", check)
+    return content[:at] + bytes(page)
 
 
 @pytest.mark.parametrize(("suffix", "damage", "says"), DAMAGED)
 def test_damaged_files_are_refused(suffix: str, damage: Callable[[bytes], bytes], says: str, tmp_path: Path) -> None:
-    path = write(tmp_path / f"whole.{suffix}", tone(2.0))
+    sound = tone(2.0) + 0.01 * np.random.default_rng(0).normal(size=(2 * RATE, 1)).astype(np.float32)
+    path = write(tmp_path / f"whole.{suffix}", sound)
     audio.load(path)
     broken = tmp_path / f"broken.{suffix}"
     broken.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ReadError, match=says) as caught:
         audio.load(broken)
     assert "broken" in str(caught.value)
+
+
+@pytest.mark.parametrize(("kind", "endian"), [("WAV", "BIG"), ("RF64", "FILE"), ("WAVEX", "FILE"), ("WAV", "FILE")])
+def test_every_container_of_wav_is_whole_or_refused(kind: str, endian: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", format=kind, endian=endian)
+    assert audio.load(path).data.shape == (1, RATE)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ReadError, match="cut short"):
+        audio.load(path)
+
+
+def test_a_wav_of_a_pipe_and_one_with_zeros_after_it_are_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav")
+    whole, content = audio.load(path).data, path.read_bytes()
+    unknown = b"\xff" * 4
+    for other in (content[:4] + unknown + content[8:40] + unknown + content[44:], content + b"\0" * 512):
+        path.write_bytes(other)
+        assert torch.equal(audio.load(path).data, whole)
+
+
+def test_a_lying_length_gets_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.ogg")
+    path.write_bytes(granule(path.read_bytes(), 1 << 38))
+    asked = []
+    read = soundfile.SoundFile.read
+    monkeypatch.setattr(soundfile.SoundFile, "read", lambda self, n, **k: asked.append(n) or read(self, min(n, 9), **k))
+    with pytest.raises(ReadError, match="cut short"):
+        audio.load(path)
+    assert max(asked) <= 1 << 24
+
+
+def test_long_files_are_decoded_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.flac", tone(2.0))
+    whole = audio.load(path).data
+    monkeypatch.setattr(reader, "BLOCK", 3001)
+    assert torch.equal(audio.load(path).data, whole)
+
+
+@pytest.mark.parametrize("blocks", [192, 1000, 4096])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_flac_and_mp3_say_their_length_by_frames(blocks: int, channels: int, tmp_path: Path) -> None:
+    noisy = np.random.default_rng(blocks).normal(size=(blocks * 7 + 5, channels)) * 0.1
+    for suffix, options in (("flac", {}), ("mp3", {"bitrate_mode": "CONSTANT"}), ("mp3", {"bitrate_mode": "VARIABLE"})):
+        for rate in (8000, 22_050, 44_100):
+            audio.load(write(tmp_path / f"a.{suffix}", noisy, rate, **options))
+
+
+@pytest.mark.parametrize("rate", [100_000_000, 999])
+def test_rates_that_are_none_of_sound_are_refused(rate: int, tmp_path: Path) -> None:
+    for source, fields in ((write(tmp_path / "a.wav", rate=rate), {}), (np.zeros(9000, np.float32), {"rate": rate})):
+        with pytest.raises(ReadError, match="is no rate of sound"):
+            audio.load(source, **fields)
+    assert np.isfinite(audio.summary_features(audio.load(tone(rate=1000), rate=1000))).all()
+
+
+def test_opus_by_its_own_name(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.opus", tone(rate=48_000), 48_000, format="OGG", subtype="OPUS")
+    assert audio.load(path).data.shape == (1, 48_000)
 
 
 def rename(tmp_path: Path) -> Path:

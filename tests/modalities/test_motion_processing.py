@@ -259,8 +259,15 @@ def test_training_takes_random_windows_of_what_is_longer():
     assert processing.crop(short, torch.Generator()) is short
 
 
-@pytest.mark.parametrize(("hop", "starts"), [(5.0, [0, 500, 1000, 1300]), (13.0, [0, 1300]), (None, [0])])
+@pytest.mark.parametrize(
+    ("hop", "starts"), [(1.5, [*range(0, 1300, 150), 1300]), (2.0, [*range(0, 1300, 200), 1300]), (None, [0])]
+)
 def test_inference_covers_what_is_longer(hop, starts):
     long = Signal(torch.arange(1500.0).reshape(1, 1500).expand(6, -1).contiguous(), 100.0, STANDARD)
     processing = MotionProcessing(rate=100, window=2, hop=hop)
     assert [int(s.data[0, 0]) for s in processing.segments(long)] == starts
+
+
+def test_a_hop_that_leaves_parts_out_is_refused():
+    with pytest.raises(ValueError, match="parts would be left out"):
+        MotionProcessing(rate=100, window=2, hop=13)

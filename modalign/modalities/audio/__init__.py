@@ -47,7 +47,7 @@ class Audio(Modality):
     descriptions = Descriptions(Path(__file__).with_name("descriptions.yaml"))
 
     def read(self, source: Any, **fields: Any) -> Signal:
-        """Read a path (.wav, .flac, .ogg, .mp3), or an array or tensor (T,), (T, C) or (C, T) with `rate`.
+        """Read a path (.wav, .flac, .ogg, .opus, .mp3), or an array or tensor (T,), (T, C) or (C, T) with `rate`.
 
         Raises:
             ReadError: anything that is missing, damaged or implausible; names the source and the mend.

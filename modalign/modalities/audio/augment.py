@@ -52,7 +52,7 @@ def coloured_noise(samples: int, colour: Literal["white", "pink"], generator: Ge
 
 
 class Noise(Augmentation):
-    """Add noise at a signal-to-noise ratio drawn uniformly in dB. Digital silence stays silent.
+    """Add noise at a signal-to-noise ratio drawn uniformly in dB. Silence stays silent; a constant offset is no signal.
 
     Attributes:
         colour: "white" or "pink".
@@ -74,7 +74,7 @@ class Noise(Augmentation):
         """Add the noise."""
         snr = _uniform(self.low, self.high, generator)
         noise = coloured_noise(signal.data.shape[-1], self.colour, generator)
-        level = signal.data.square().mean().sqrt() * 10 ** (-snr / 20)
+        level = signal.data.std(correction=0) * 10 ** (-snr / 20)
         return replace(signal, data=signal.data + level * noise)
 
 

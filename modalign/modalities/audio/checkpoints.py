@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
-
 from modalign.errors import MissingExtraError
 from modalign.modalities.layers import checkpoints
-from modalign.modalities.layers.checkpoints import config_of, one_of, preprocessor
+from modalign.modalities.layers.checkpoints import config_of, number, one_of, side_file
 
-__all__ = ["build", "config_of", "load", "one_of", "preprocessor"]
+__all__ = ["build", "config_of", "load", "number", "one_of", "side_file"]
 
 UNTRAINED = ("masked_spec_embed",)
 """Weights that checkpoints may lack, since only pretraining uses them."""
+PARTS = {"clap": r"^audio_model\.", "clap_audio_model": r"^audio_model\.", "whisper": r"^(model\.)?encoder\."}
+"""Where a whole model's weights name the audio part; a tower saved alone has no such prefix."""
 
 
 def build(family: str, kinds: tuple[str, ...], hf_config: dict[str, Any]) -> Any:
@@ -27,7 +27,6 @@ def build(family: str, kinds: tuple[str, ...], hf_config: dict[str, Any]) -> Any
     Raises:
         ModelError: it does not describe such a model.
     """
-    # ClapAudioModel calls its own from_pretrained with the tower's config; AutoModel knows only the whole model.
     return checkpoints.build(family, kinds, hf_config, _class_of)
 
 
@@ -44,26 +43,21 @@ def load(family: str, kinds: tuple[str, ...], source: str, revision: str | None)
         ModelError: it cannot be loaded, is of another kind, or lacks weights.
     """
     kind = checkpoints.kind_of(family, kinds, source, revision)
-    prefix = {"clap": "audio_model.", "whisper": "encoder."}.get(kind, "")
-    model = checkpoints.load(family, source, revision, _class_of(kind, whole=True), prefix=prefix, untrained=UNTRAINED)
-    part: nn.Module = model.audio_model if kind == "clap" else model.encoder if kind == "whisper" else model
-    return part
+    part = {"key_mapping": {PARTS[kind]: ""}} if kind in PARTS else {}
+    return checkpoints.load(family, source, revision, _class_of(kind), untrained=UNTRAINED, **part)
 
 
-def _class_of(kind: str, whole: bool = False) -> Any:
+def _class_of(kind: str) -> Any:
+    """The audio part's class: of CLAP and Whisper a tower, else what `AutoModel` would take."""
     try:
         import transformers
+        from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
-        if kind in ("clap", "clap_audio_model"):
-            return transformers.ClapModel if whole and kind == "clap" else transformers.ClapAudioModel
         if kind == "whisper":
             from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-            return transformers.WhisperModel if whole else WhisperEncoder
-        names = {
-            "audio-spectrogram-transformer": "ASTModel", "wav2vec2": "Wav2Vec2Model", "hubert": "HubertModel",
-            "wavlm": "WavLMModel",
-        }  # fmt: skip
-        return getattr(transformers, names[kind])
+            return WhisperEncoder
+        # AutoModel itself knows CLAP's whole model only.
+        return transformers.ClapAudioModel if kind in PARTS else getattr(transformers, MODEL_MAPPING_NAMES[kind])
     except ImportError as error:
         raise MissingExtraError(f"the audio encoder {kind}", "audio") from error

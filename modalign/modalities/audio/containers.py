@@ -1,6 +1,6 @@
 """What a file's own bytes say before it is decoded: its kind, and whether it is whole.
 
-libsndfile decodes what is left of a cut WAV or Ogg file without a word, so their headers are checked here.
+libsndfile decodes what is left of a cut WAV or Ogg file without a word, so headers are checked here and in `streams`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from modalign.errors import ReadError
+from modalign.modalities.audio.streams import check_flac, check_mp3, check_ogg, cut_short
 
-SUFFIXES = {".wav": "WAV", ".flac": "FLAC", ".ogg": "Ogg", ".oga": "Ogg", ".mp3": "MP3"}
-OGG_PAGE = 27 + 255 + 255 * 255
-"""The longest Ogg page, in bytes."""
+SUFFIXES = {".wav": "WAV", ".flac": "FLAC", ".ogg": "Ogg", ".oga": "Ogg", ".opus": "Ogg", ".mp3": "MP3"}
+UNKNOWN = 0xFFFFFFFF
+"""The length that a WAV says when it was written to a pipe; in RF64 the `ds64` chunk has the true one."""
+MOST_PADDING = 1 << 16
+"""Zero bytes after the last chunk that may be there to fill a block of a disk."""
 
 
 def check_container(path: Path) -> str:
@@ -38,10 +41,7 @@ def check_container(path: Path) -> str:
             raise ReadError(f"{path}: does not begin as a {kind} file does; copy or convert it again")
         if actual != kind:
             raise ReadError(f"{path}: is a {actual} file by its content and {kind} by its name; rename it")
-        if kind == "WAV":
-            check_wav(file, path)
-        elif kind == "Ogg":
-            check_ogg(file, path)
+        CHECKS[kind](file, path)
     return kind
 
 
@@ -64,27 +64,33 @@ def sniff(head: bytes) -> str | None:
 
 
 def check_wav(file: BinaryIO, path: Path) -> None:
-    """Compare a RIFF WAV header with itself and with the file's size.
+    """Compare a WAV header (RIFF, the big-endian RIFX, the 64-bit RF64) with itself and with the file's size.
 
     Raises:
         ReadError: names what is wrong.
     """
     size = os.fstat(file.fileno()).st_size
     file.seek(0)
-    magic, riff = struct.unpack("<4sI", file.read(8))
-    if magic != b"RIFF":  # the rare big-endian and 64-bit kinds are left to libsndfile
-        return
-    if riff + 8 > size:
-        _refuse(path, f"its header promises {riff + 8:,} bytes and it has {size:,}")
+    order = ">" if file.read(4) == b"RIFX" else "<"
+    whole, samples = struct.unpack(f"{order}I", file.read(4))[0], UNKNOWN
+    if whole != UNKNOWN and whole + 8 > size:
+        raise cut_short(path, f"its header promises {whole + 8:,} bytes and it has {size:,}")
     at, align = 12, 0
     while at + 8 <= size:
         file.seek(at)
-        name, length = struct.unpack("<4sI", file.read(8))
-        if name == b"fmt ":
-            align = _check_format(file.read(min(length, 16)), path)
+        name, length = struct.unpack(f"{order}4sI", file.read(8))
+        if name == b"ds64":
+            samples = struct.unpack("<8xQ", file.read(16).ljust(16, b"\0"))[0]
+        elif name == b"fmt ":
+            align = _check_format(file.read(min(length, 16)), order, path)
         elif name == b"data":
+            length = samples if length == UNKNOWN else length
+            if length == UNKNOWN:
+                return
             if at + 8 + length > size:
-                _refuse(path, f"its header promises {length:,} bytes of samples and {size - at - 8:,} are there")
+                raise cut_short(
+                    path, f"its header promises {length:,} bytes of samples and {size - at - 8:,} are there"
+                )
             if length == 0:
                 raise ReadError(f"{path}: has a header and no samples; record or export it again")
             if align and length % align:
@@ -93,6 +99,9 @@ def check_wav(file: BinaryIO, path: Path) -> None:
                     "about channels or bits; export it again"
                 )
         elif not all(32 <= byte < 127 for byte in name):
+            file.seek(at)
+            if size - at <= MOST_PADDING and not file.read().strip(b"\0"):
+                return
             raise ReadError(
                 f"{path}: its header says that the samples end at byte {at:,}, but {size - at:,} bytes follow that are "
                 "no chunk; its header lies about the length; export it again"
@@ -100,11 +109,11 @@ def check_wav(file: BinaryIO, path: Path) -> None:
         at += 8 + length + length % 2
 
 
-def _check_format(fmt: bytes, path: Path) -> int:
+def _check_format(fmt: bytes, order: str, path: Path) -> int:
     """Check a WAV format chunk; return the bytes of a frame, or 0 where the coding has no fixed ones."""
     if len(fmt) < 16:
         raise ReadError(f"{path}: its format chunk is {len(fmt)} bytes long, not 16; export it again")
-    code, channels, rate, speed, align, bits = struct.unpack("<HHIIHH", fmt)
+    code, channels, rate, speed, align, bits = struct.unpack(f"{order}HHIIHH", fmt)
     if channels == 0 or rate == 0:
         raise ReadError(f"{path}: its header says {channels} channels at {rate} Hz; export it again")
     if code not in (1, 3, 0xFFFE):
@@ -117,27 +126,4 @@ def _check_format(fmt: bytes, path: Path) -> int:
     return int(align)
 
 
-def check_ogg(file: BinaryIO, path: Path) -> None:
-    """Look for the whole last page of an Ogg stream, which says that it is the last.
-
-    Raises:
-        ReadError: it is not there.
-    """
-    size = os.fstat(file.fileno()).st_size
-    file.seek(max(0, size - OGG_PAGE))
-    tail = file.read()
-    at = tail.rfind(b"OggS")
-    while at >= 0:
-        page = tail[at:]
-        if len(page) >= 27 and page[4] == 0 and page[5] < 8:
-            count = page[26]
-            whole = len(page) >= 27 + count and len(page) >= 27 + count + sum(page[27 : 27 + count])
-            if whole and page[5] & 4:
-                return
-            break
-        at = tail.rfind(b"OggS", 0, at)
-    _refuse(path, "its last Ogg page is not there")
-
-
-def _refuse(path: Path, why: str) -> None:
-    raise ReadError(f"{path}: the file is cut short ({why}); copy or record it again")
+CHECKS = {"WAV": check_wav, "FLAC": check_flac, "Ogg": check_ogg, "MP3": check_mp3}

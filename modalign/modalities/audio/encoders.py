@@ -6,6 +6,7 @@ and dictates its front end, from the checkpoint's preprocessor_config.json where
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -46,7 +47,7 @@ class HfAudioEncoder(Encoder):
             self.model = checkpoints.build(self.family, self.kinds, hf_config)
         else:
             self.model = checkpoints.load(self.family, self.kinds, str(checkpoint), revision)
-            self._preprocessor = checkpoints.preprocessor(str(checkpoint), revision)
+            self._preprocessor = checkpoints.side_file(str(checkpoint), "preprocessor_config.json", revision)
         self.width = int(self.model.config.hidden_size)
 
     def options(self) -> dict[str, Any]:
@@ -56,6 +57,10 @@ class HfAudioEncoder(Encoder):
     def lora_targets(self) -> list[str]:
         """The attention's query and value projections."""
         return list(self.targets)
+
+    def _said(self, key: str, default: float, above: float = 0.0) -> float:
+        """A number of the checkpoint's preprocessor."""
+        return checkpoints.number(self._preprocessor, key, default, above)
 
     def _cast(self, values: Tensor) -> Tensor:
         """A model in half precision takes float32 batches; under autocast this changes nothing."""
@@ -96,18 +101,18 @@ class ClapEncoder(HfAudioEncoder):
     def processing_defaults(self) -> dict[str, Any]:
         """CLAP's front end; fusion where the model has it."""
         config, said = self.model.config, self._preprocessor
-        rate, hop = int(said.get("sampling_rate", 48_000)), int(said.get("hop_length", 480))
+        rate, hop = int(self._said("sampling_rate", 48_000)), int(self._said("hop_length", 480))
         # HTSAT takes at most so many frames.
         most = (int(config.spec_size) ** 2 // int(config.num_mel_bins) - 1) * hop / rate
         return {
             "frontend": "clap",
             "rate": rate,
-            "seconds": float(said.get("max_length_s", min(10.0, most))),
-            "n_fft": int(said.get("fft_window_size", 1024)),
+            "seconds": self._said("max_length_s", min(10.0, most)),
+            "n_fft": int(self._said("fft_window_size", 1024)),
             "hop_length": hop,
             "mels": int(config.num_mel_bins),
-            "fmin": float(said.get("frequency_min", 50.0)),
-            "fmax": float(said.get("frequency_max", 14_000.0)),
+            "fmin": self._said("frequency_min", 50.0, above=-1.0),
+            "fmax": self._said("frequency_max", 14_000.0),
             "longer": "fusion" if config.enable_fusion else "rand_trunc",
             "shorter": str(said.get("padding", "repeatpad")),
         }
@@ -165,7 +170,7 @@ class AstEncoder(HfAudioEncoder):
     def processing_defaults(self) -> dict[str, Any]:
         """Kaldi's filterbank, of as many frames as the model has positions for."""
         config, said = self.model.config, self._preprocessor
-        rate = int(said.get("sampling_rate", 16_000))
+        rate = int(self._said("sampling_rate", 16_000))
         defaults: dict[str, Any] = {
             "frontend": "fbank",
             "rate": rate,
@@ -175,7 +180,7 @@ class AstEncoder(HfAudioEncoder):
         if said.get("do_normalize", True) is False:
             return defaults | {"mean": (0.0,), "std": (1.0,)}
         if "mean" in said and "std" in said:
-            defaults |= {"mean": (float(said["mean"]),), "std": (2.0 * float(said["std"]),)}
+            defaults |= {"mean": (self._said("mean", 0.0, above=-math.inf),), "std": (2.0 * self._said("std", 1.0),)}
         return defaults
 
     def forward(self, values: Tensor, mask: Tensor) -> EncoderOutput:
@@ -198,16 +203,19 @@ class AstEncoder(HfAudioEncoder):
 
 
 class Wav2Vec2Encoder(HfAudioEncoder):
-    """The wav2vec2 family (wav2vec2, HuBERT, WavLM) on the waveform. Pooled is the mean over the real tokens.
+    """The wav2vec2 family on the waveform. Pooled is the mean over the real tokens.
 
     Padding is exact. Models whose first layer normalises each clip over time (`feat_extract_norm` "group", the base
-    ones) would take padding into that; they get clips of one length at a time.
+    ones), and those that convolve the tokens again further up, would take padding into that; they get clips of one
+    length at a time.
     The model's own masking in training is off: it draws from numpy's global generator, and fails on short clips.
     """
 
     padding = "exact"
     family = "wav2vec2"
-    kinds = ("wav2vec2", "hubert", "wavlm")
+    by_mask: ClassVar[tuple[str, ...]] = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat")
+    """Kinds that a mask over the waveform keeps exact, where the first layer does."""
+    kinds = (*by_mask, "data2vec-audio", "wav2vec2-conformer")
 
     def __init__(
         self, checkpoint: str | None = None, *, hf_config: dict[str, Any] | None = None, revision: str | None = None
@@ -219,8 +227,8 @@ class Wav2Vec2Encoder(HfAudioEncoder):
 
     def processing_defaults(self) -> dict[str, Any]:
         """The waveform at 16 kHz, of zero mean and unit variance unless the checkpoint says otherwise."""
-        said = self._preprocessor
-        rate, normalize = int(said.get("sampling_rate", 16_000)), bool(said.get("do_normalize", True))
+        rate = int(self._said("sampling_rate", 16_000))
+        normalize = bool(self._preprocessor.get("do_normalize", True))
         return {"frontend": "waveform", "rate": rate, "normalize": normalize}
 
     def forward(self, values: Tensor, mask: Tensor) -> EncoderOutput:
@@ -236,7 +244,8 @@ class Wav2Vec2Encoder(HfAudioEncoder):
         values = self._cast(values)
         lengths = mask.sum(1)
         steps = self.model._get_feat_extract_output_lengths(lengths)
-        if self.model.config.feat_extract_norm == "layer":
+        config = self.model.config
+        if config.model_type in self.by_mask and config.feat_extract_norm == "layer":
             tokens = self.model(values, attention_mask=mask.long()).last_hidden_state
         else:
             tokens = self._by_length(values, lengths.tolist(), steps.tolist())
@@ -262,13 +271,13 @@ class WhisperEncoder(HfAudioEncoder):
 
     def processing_defaults(self) -> dict[str, Any]:
         """Whisper's log-mel of as many frames as the model has positions for."""
-        config, said = self.model.config, self._preprocessor
-        rate, hop = int(said.get("sampling_rate", 16_000)), int(said.get("hop_length", 160))
+        config = self.model.config
+        rate, hop = int(self._said("sampling_rate", 16_000)), int(self._said("hop_length", 160))
         return {
             "frontend": "whisper",
             "rate": rate,
             "seconds": int(config.max_source_positions) * 2 * hop / rate,
-            "n_fft": int(said.get("n_fft", 400)),
+            "n_fft": int(self._said("n_fft", 400)),
             "hop_length": hop,
             "mels": int(config.num_mel_bins),
         }

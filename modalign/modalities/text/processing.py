@@ -21,7 +21,7 @@ def _tokenizer(source: str) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise RecipeError(
             f"text.processing.tokenizer: cannot load a tokenizer from {source!r}; give a folder with "
             f"tokenizer.json or a Hub id that this machine can reach ({str(error).splitlines()[0]})"
