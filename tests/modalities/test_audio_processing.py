@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -251,6 +253,7 @@ def test_defaults_of_spec_augment_are_htsats() -> None:
         "gain": {"amplitude"},
         "noise": frozenset(),
         "time_shift": {"timing"},
+        "mix_background": {"amplitude"},
     }
     assert all(issubclass(cls, Augmentation) for cls in audio.augmentations.values())
 
@@ -303,3 +306,22 @@ def test_concatenation_fades_and_has_its_peak() -> None:
     assert not concatenate(torch.zeros(10), torch.zeros(10)).any()
     with pytest.raises(ValueError, match="overlap"):
         concatenate(x, y, overlap=1.5)
+
+
+def test_a_background_is_mixed_in_and_drawn_from_the_generator(tmp_path: Path) -> None:
+    import soundfile
+
+    for name, hertz in (("low.wav", 200.0), ("deep/high.flac", 2000.0)):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, 0.3 * np.sin(2 * np.pi * hertz * np.arange(8000) / 8000), 8000)
+    (augmentation,) = audio.build_augmentations([{"name": "mix_background", "folder": str(tmp_path)}])
+    given = Signal(0.1 * torch.randn(1, 32_000, generator=torch.Generator().manual_seed(0)), 16_000.0, ("mono",))
+    draws = [augmentation.apply(given, torch.Generator().manual_seed(seed)).data for seed in (1, 1, 2, 3, 4)]
+    assert torch.equal(draws[0], draws[1])
+    assert {d.shape for d in draws} == {given.data.shape}  # a clip of a second is repeated over two
+    peaks = {int(torch.fft.rfft(d[0]).abs().argmax()) / 2 for d in draws}
+    assert peaks == {200.0, 2000.0}
+    for spec in ({"folder": str(tmp_path / "none")}, {"folder": str(tmp_path), "low": 0.9, "high": 0.5}):
+        with pytest.raises(RecipeError, match=r"no folder with recordings|is above high"):
+            audio.build_augmentations([{"name": "mix_background", **spec}])

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Generator, Tensor
 
+from modalign.modalities.audio.background import MixBackground
 from modalign.modalities.audio.processing import MASKS, replace_meta
 from modalign.modalities.base import Augmentation, Signal
 
@@ -139,4 +140,5 @@ AUGMENTATIONS: dict[str, type[Augmentation]] = {
     "gain": Gain,
     "noise": Noise,
     "time_shift": TimeShift,
+    "mix_background": MixBackground,
 }
