@@ -269,10 +269,17 @@ def test_windows_are_filtered_as_the_whole_is(baseline: str) -> None:
 
 
 def test_the_median_baseline_is_fast() -> None:
+    from scipy.ndimage import median_filter
+
     rows = torch.randn(12, 5000)
-    start = time.perf_counter()
-    filters.median_baseline(rows, 500)
-    assert time.perf_counter() - start < 0.3
+
+    def seconds(function: Any) -> float:
+        start = time.perf_counter()
+        function()
+        return time.perf_counter() - start
+
+    ours = min(seconds(lambda: filters.median_baseline(rows, 500)) for _ in range(3))
+    assert ours < 0.5 * seconds(lambda: median_filter(rows.double().numpy(), size=(1, 301), mode="nearest"))
 
 
 def test_hum_that_the_rate_cannot_show_is_refused() -> None:

@@ -71,7 +71,7 @@ def _by_row(values: Tensor, function: object) -> Tensor:
     out = torch.full_like(values, float("nan"))
     if known.any() and values.shape[1] > 1:
         done = np.ascontiguousarray(function(values[known].double().numpy()), dtype=np.float32)
-        out[known] = torch.from_numpy(done)
+        out[known] = torch.from_numpy(done).to(out.dtype)
     elif known.any():
         out[known] = values[known]
     return out
