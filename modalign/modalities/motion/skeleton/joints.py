@@ -103,9 +103,12 @@ def find_joints(names: Sequence[str], where: str) -> list[tuple[int, int]]:
     plain = {normalise(name): i for i, name in reversed(list(enumerate(names)))}
     # A file with `LeftArm` calls the collar `LeftShoulder`; one without it means the upper arm by that name.
     upper = {side: not any(f"{side}{arm}" in plain for arm in ("arm", "uparm", "upperarm")) for side in _SIDES}
+    # Our own names count only together: elsewhere `Chest` may be the lowest of the spine, below `Chest2` and `Chest3`.
+    if all(normalise(joint) in plain for joint in JOINTS):
+        return [(plain[normalise(joint)],) * 2 for joint in JOINTS]
     found = []
     for joint in JOINTS:
-        aliases = (normalise(joint), *BVH[joint])
+        aliases = tuple(dict.fromkeys((*BVH[joint], normalise(joint))))
         side = joint.split("_")[0]
         if joint.endswith("_collar"):
             aliases = tuple(a for a in BVH[joint] if not (upper[side] and a == f"{side}shoulder"))
