@@ -211,6 +211,16 @@ BIOVISION = [
     "Chest", "Chest2", "Chest3", "Neck", "Head",
 ]  # fmt: skip
 
+CMU_BVH = [
+    "Hips", *(f"{s}{j}" for s in ("Left", "Right") for j in (
+        "UpLeg", "Leg", "Foot", "ToeBase", "Shoulder", "Arm", "ForeArm", "Hand")),
+    "LHipJoint", "RHipJoint", "LowerBack", "Spine", "Spine1", "Neck", "Neck1", "Head",
+]  # fmt: skip
+DAZ = [
+    "hip", "abdomen", "chest", "neck", "head", *(f"{s}{j}" for s in ("l", "r") for j in (
+        "Buttock", "Thigh", "Shin", "Foot", "Foot_end", "Collar", "Shldr", "ForeArm", "Hand")),
+]  # fmt: skip
+
 
 @pytest.mark.parametrize(
     ("names", "wanted"),
@@ -234,6 +244,8 @@ BIOVISION = [
                 "chest": "Chest3",
             },
         ),
+        (CMU_BVH, {"lower_spine": "LowerBack", "middle_spine": "Spine", "chest": "Spine1", "left_hip": "LeftUpLeg"}),
+        (DAZ, {"lower_spine": "abdomen", "chest": "chest", "left_hip": "lThigh", "right_shoulder": "rShldr"}),
         (list(JOINTS), {joint: joint for joint in JOINTS}),
     ],
 )

@@ -54,7 +54,7 @@ SAME: Mapping[str, tuple[str, ...]] = {
     "wrist of the dominant hand": ("wrist", "hand", "watch"),
     "ankle of the dominant side": ("ankle",),
 }
-"""Places as the manifests of public data sets call them -> words of the tables, of which the first that is there counts."""
+"""Places as the manifests of public data sets call them -> words of the tables; the first that a table has counts."""
 
 
 def check_placement(placement: str | dict[str, tuple[str, ...]] | None) -> str | dict[str, tuple[str, ...]] | None:
