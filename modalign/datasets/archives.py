@@ -15,6 +15,7 @@ DAMAGED = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError,
     RuntimeError,  # a member is encrypted, or packed by a method that Python has not
 )  # fmt: skip
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -31,6 +32,8 @@ def unpack(archive: Path, folder: Path) -> None:
             names = _unpack_zip(archive, root)
         elif tarfile.is_tarfile(archive):
             names = _unpack_tar(archive, root)
+        elif archive.name.lower().endswith(SUFFIXES):
+            raise tarfile.ReadError("it is none, or its beginning is damaged")
         else:
             return
     except DAMAGED as error:

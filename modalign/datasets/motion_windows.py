@@ -151,7 +151,10 @@ def people_of(option: str, value: Any) -> list[int]:
     try:
         for part in str(value).split(","):
             first, dash, last = part.strip().partition("-")
-            found += range(int(first), int(last) + 1) if dash else [int(first)]
+            members = range(int(first), int(last if dash else first) + 1)
+            if not members:
+                raise ValueError
+            found += members
     except ValueError:
         raise RecipeError(f"--option {option}={value}: lists people as 19-24 or 106,108") from None
     return found

@@ -253,7 +253,7 @@ def test_an_archive_that_cannot_be_unpacked(tmp_path: Path) -> None:
     damaged[46] ^= 0xFF
     encrypted[6] = encrypted[central + 8] = 1
     strange[8] = strange[central + 10] = 99
-    for content in (damaged, encrypted, strange):
+    for content in (damaged, encrypted, strange, b"no archive"):
         (tmp_path / "a.zip").write_bytes(content)
         with pytest.raises(ReadError, match=r"a\.zip: cannot be unpacked"):
             unpack(tmp_path / "a.zip", tmp_path / "out")
