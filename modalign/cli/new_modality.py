@@ -46,9 +46,11 @@ def write_plugin(name: str, out: Path | None, channels: list[str], rate: float, 
         RecipeError: the name cannot be used or is taken, a number or a channel cannot be used, or the folder is there.
     """
     check_name(name)
-    bad = [channel for channel in channels if not CHANNEL.fullmatch(channel)]
+    bad = [channel for channel in channels if not CHANNEL.fullmatch(channel) or _is_number(channel)]
     if bad or len(set(channels)) < len(channels):
-        raise RecipeError(f"--channels {','.join(channels)}: are different names with commas between, e.g. C3,C4")
+        raise RecipeError(
+            f"--channels {','.join(channels)}: are different names, no numbers, with commas between, e.g. C3,C4"
+        )
     if not (0 < rate < float("inf") and 0 < window < float("inf") and rate * window >= 16):
         raise RecipeError(f"--rate {rate:g} --window {window:g}: a window must hold 16 samples or more")
     folder = out or Path(f"modalign-{name.replace('_', '-')}")
@@ -71,6 +73,15 @@ def write_plugin(name: str, out: Path | None, channels: list[str], rate: float, 
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(Template(text).substitute(values), encoding="utf-8")
     return folder
+
+
+def _is_number(text: str) -> bool:
+    """A table's first row of numbers, `nan` among them, is no header."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def values_of(name: str, package: str, channels: list[str], rate: float, window: float) -> dict[str, str]:
@@ -99,7 +110,7 @@ def check_name(name: str) -> None:
     """
     from modalign.modalities.registry import list_modalities
 
-    if not (name.isascii() and name.isidentifier() and name == name.lower()) or name.startswith("_"):
+    if not (name.isascii() and name.isidentifier() and name == name.lower()) or name.strip("_") != name:
         raise RecipeError(f"{name!r} cannot name a modality: write a Python identifier in lower case, such as eeg")
     if keyword.iskeyword(name) or name in RESERVED:
         raise RecipeError(f"{name!r} cannot name a modality: it means something else already; add a word to it")

@@ -16,7 +16,7 @@ ALSO = {"jogging": "running", "laying": "lying", "upstairs": "walking upstairs",
 """Labels of data sets -> what is simulated beside them."""
 
 Out = Annotated[Path, typer.Option("--out", help="The folder to write.")]
-Seed = Annotated[int, typer.Option("--seed", help="Everything is a function of it.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Everything is a function of it.")]
 Places = Annotated[
     list[str] | None,
     typer.Option("--place", help="Where the device is ('right pocket', 'left wrist', 'chest', ...); may be repeated."),
@@ -110,7 +110,7 @@ def _clip(file: Path, skeleton: Path | None, scale: float | None, frames: float 
     if kind == ".amc":
         if skeleton is None:
             raise RecipeError("--skeleton is missing: give the .asf file that belongs to the .amc file")
-        return read_amc(file, skeleton, rate=frames or 120.0)
+        return read_amc(file, skeleton, rate=120.0 if frames is None else frames)
     if kind == ".npy":
         if frames is None:
             raise RecipeError("--frames is missing: say the frames per second of the .npy file (20 for HumanML3D)")

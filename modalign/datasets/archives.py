@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import lzma
 import stat
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 
 from modalign.errors import ReadError
+
+DAMAGED = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError,
+    RuntimeError,  # a member is encrypted, or packed by a method that Python has not
+)  # fmt: skip
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -24,9 +32,11 @@ def unpack(archive: Path, folder: Path) -> None:
             names = _unpack_zip(archive, root)
         elif tarfile.is_tarfile(archive):
             names = _unpack_tar(archive, root)
+        elif archive.name.lower().endswith(SUFFIXES):
+            raise tarfile.ReadError("it is none, or its beginning is damaged")
         else:
             return
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
+    except DAMAGED as error:
         raise ReadError(f"{archive}: cannot be unpacked ({str(error)[:120]}); remove it and fetch it again") from None
     for name in names:  # UCI puts the owner's archive into one of its own
         if name.lower().endswith(".zip"):

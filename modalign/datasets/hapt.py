@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from modalign.datasets import uci_har
 from modalign.datasets.manifest import choice, number, write_manifest
 from modalign.datasets.motion_windows import (
-    CHANNELS,
     WINDOW_OPTIONS,
     Array,
     by_people,
@@ -24,17 +24,12 @@ from modalign.datasets.motion_windows import (
     windows,
 )
 from modalign.datasets.registry import PublicDataset, register_dataset
+from modalign.datasets.uci_har import RATE
 from modalign.datasets.unpacked import unpack_once
 from modalign.errors import ReadError
 
-RATE = 50.0
 LABELS = {
-    1: "walking",
-    2: "walking upstairs",
-    3: "walking downstairs",
-    4: "sitting",
-    5: "standing",
-    6: "lying",
+    **uci_har.LABELS,
     7: "standing to sitting",
     8: "sitting to standing",
     9: "sitting to lying",
@@ -42,17 +37,10 @@ LABELS = {
     11: "standing to lying",
     12: "lying to standing",
 }
-BASIC = 6
+BASIC = len(uci_har.LABELS)
 OFFICIAL_TEST = "2,4,9,10,12,13,18,20,24"
 """The test people of the owners' own split, which is that of UCI HAR."""
 FILE = re.compile(r"acc_exp(?P<experiment>\d+)_user(?P<person>\d+)\.txt")
-FIELDS = {
-    "motion.rate": RATE,
-    "motion.unit": "g",
-    "motion.gyro_unit": "rad/s",
-    "motion.columns": ", ".join(CHANNELS),
-    "motion.location": "waist",
-}
 
 
 def prepare(
@@ -112,7 +100,7 @@ def prepare(
 
     files = unpack_once(out, folder.glob("*.txt"), {}, write)
     about = f"HAPT (Reyes-Ortiz et al. 2016, CC BY 4.0), windows of {window:g} s; people {test} test, {val} val"
-    return write_manifest(rows, out, files, about, "motion", defaults=FIELDS)
+    return write_manifest(rows, out, files, about, "motion", defaults=uci_har.FIELDS)
 
 
 def _spans(

@@ -32,6 +32,39 @@ def windows(begin: float, end: float, window: float, hop: float) -> list[tuple[f
     return [(round(begin + k * hop, 6), round(min(begin + k * hop + window, end), 6)) for k in range(count)]
 
 
+def stretch_rows(
+    folder: Path, rate: float, window: float, hop: float, people: Mapping[str, Sequence[int]], who: str
+) -> list[dict[str, Any]]:
+    """The rows of a manifest for files of one activity each: a row a window, a cluster a file.
+
+    Args:
+        folder: holds files (T, C) named `PERSON-LABEL-NUMBER.npy`, with `_` for blanks in the label.
+        rate: Hz.
+        window: seconds.
+        hop: seconds between the starts of windows.
+        people: split -> its people, from `held_out_people`.
+        who: what the data set calls a person, for the group.
+    """
+    rows: list[dict[str, Any]] = []
+    for path in sorted(folder.glob("*.npy")):
+        person, label, _ = path.stem.split("-")
+        length = len(np.load(path, mmap_mode="r", allow_pickle=False)) / rate
+        rows += [
+            {
+                "id": f"{path.stem}-{k:04d}",
+                "split": by_people(people, int(person)),
+                "group": f"{who}-{person}",
+                "cluster": path.stem,
+                "label": label.replace("_", " "),
+                "motion": path.name,
+                "motion.start": begin,
+                "motion.end": end,
+            }
+            for k, (begin, end) in enumerate(windows(0.0, length, window, hop))
+        ]
+    return rows
+
+
 def runs(values: Sequence[Any] | NDArray[Any]) -> Iterator[tuple[Any, int, int]]:
     """(value, first, last + 1) of each run of equal neighbours.
 
@@ -118,7 +151,10 @@ def people_of(option: str, value: Any) -> list[int]:
     try:
         for part in str(value).split(","):
             first, dash, last = part.strip().partition("-")
-            found += range(int(first), int(last) + 1) if dash else [int(first)]
+            members = range(int(first), int(last if dash else first) + 1)
+            if not members:
+                raise ValueError
+            found += members
     except ValueError:
         raise RecipeError(f"--option {option}={value}: lists people as 19-24 or 106,108") from None
     return found

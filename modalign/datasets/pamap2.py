@@ -18,13 +18,12 @@ from modalign.datasets.motion_windows import (
     CHANNELS,
     WINDOW_OPTIONS,
     bridge,
-    by_people,
     check_present,
     find_folder,
     held_out_people,
     read_matrix,
     runs,
-    windows,
+    stretch_rows,
 )
 from modalign.datasets.registry import PublicDataset, register_dataset
 from modalign.datasets.unpacked import unpack_once
@@ -97,28 +96,13 @@ def prepare(
             for label, first, last in runs(_labels(table[:, 1], path)):
                 if label == TRANSIENT:
                     continue
+                name = LABELS[label].replace(" ", "_")
                 for begin, _, piece in bridge(table[first:last, at], GAP):
-                    stem = f"{person}-{label:02d}-{path.parent.name[0].lower()}{first + begin:06d}"
+                    stem = f"{person}-{name}-{path.parent.name[0].lower()}{first + begin:06d}"
                     np.save(target / f"{stem}.npy", piece.astype(np.float32))
 
     unpacked = unpack_once(out, files, {"place": place, "part": part}, write)
-    rows = []
-    for path in sorted(unpacked.glob("*.npy")):
-        person, label, _ = path.stem.split("-")
-        length = len(np.load(path, mmap_mode="r", allow_pickle=False)) / RATE
-        rows += [
-            {
-                "id": f"{path.stem}-{k:04d}",
-                "split": by_people(people, int(person)),
-                "group": f"subject-{person}",
-                "cluster": path.stem,
-                "label": LABELS[int(label)],
-                "motion": path.name,
-                "motion.start": begin,
-                "motion.end": end,
-            }
-            for k, (begin, end) in enumerate(windows(0.0, length, window, hop))
-        ]
+    rows = stretch_rows(unpacked, RATE, window, hop, people, "subject")
     several = len(places) > 1
     names = [f"{name}/{channel}" if several else channel for name in places for channel in CHANNELS]
     defaults = {

@@ -40,7 +40,7 @@ def read_ts(path: Path) -> list[Case]:
         ReadError: it has time stamps or a numeric target, or a line is not what the header says; names the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ReadError(f"{path}: cannot be read as text ({error}); download it again") from None
     header: dict[str, str] = {}
@@ -56,9 +56,9 @@ def read_ts(path: Path) -> list[Case]:
         elif text.lower() == "@data":
             _check(header, path)
             begun = True
-        elif text.startswith("@"):
-            key, _, value = text[1:].partition(" ")
-            header[key.lower()] = value.strip()
+        elif text.startswith("@") and len(text) > 1:
+            key, *values = text[1:].split()
+            header[key.lower()] = " ".join(values)
         else:
             raise ReadError(f"{where}: {text[:60]!r} stands before @data and is no @key; it is no .ts file")
     if not cases:
@@ -96,6 +96,8 @@ def _case(text: str, header: dict[str, str], where: str) -> Case:
     data = np.array(dimensions, dtype=np.float64).T
     if np.isnan(data).any():
         raise ReadError(f"{where}: {int(np.isnan(data).sum())} values are missing ('?'); fill them first")
+    if not np.isfinite(data).all():
+        raise ReadError(f"{where}: a value is not finite; mend it first")
     stated = header.get("dimensions") or header.get("dimension")
     if stated and stated.isdigit() and int(stated) != data.shape[1]:
         raise ReadError(f"{where}: has {data.shape[1]} dimensions, and the header says {stated}")

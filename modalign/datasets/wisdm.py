@@ -19,11 +19,10 @@ from modalign.datasets.motion_windows import (
     CHANNELS,
     WINDOW_OPTIONS,
     Array,
-    by_people,
     check_present,
     find_folder,
     held_out_people,
-    windows,
+    stretch_rows,
 )
 from modalign.datasets.registry import PublicDataset, register_dataset
 from modalign.datasets.unpacked import unpack_once
@@ -99,23 +98,7 @@ def prepare(
 
     sources = [*files, *(folder / "gyro").glob("data_*.txt")]
     unpacked = unpack_once(out, sources, {"device": device, "sensors": sensors}, write)
-    rows = []
-    for path in sorted(unpacked.glob("*.npy")):
-        person, name, _ = path.stem.split("-")
-        length = len(np.load(path, mmap_mode="r", allow_pickle=False)) / RATE
-        rows += [
-            {
-                "id": f"{path.stem}-{k:03d}",
-                "split": by_people(people, int(person)),
-                "group": f"person-{person}",
-                "cluster": path.stem,
-                "label": name.replace("_", " "),
-                "motion": path.name,
-                "motion.start": begin,
-                "motion.end": end,
-            }
-            for k, (begin, end) in enumerate(windows(0.0, length, window, hop))
-        ]
+    rows = stretch_rows(unpacked, RATE, window, hop, people, "person")
     defaults = {
         "motion.rate": RATE,
         "motion.unit": "m/s2",

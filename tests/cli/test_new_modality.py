@@ -67,6 +67,7 @@ def test_what_is_written_is_python_with_no_word_left_over(channels: list[str], t
         ("1eeg", "write a Python identifier in lower case"),
         ("_eeg", "write a Python identifier in lower case"),
         ("éeg", "write a Python identifier in lower case"),
+        ("eeg_", "write a Python identifier in lower case"),
         ("", "write a Python identifier in lower case"),
         ("class", "means something else already"),
         ("label", "means something else already"),
@@ -85,7 +86,7 @@ def test_names_that_are_refused(name: str, says: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("channels", "rate", "window"),
     [(["a", "a"], 100, 2), ([""], 100, 2), (["-"], 100, 2), (['"; import os'], 100, 2), (["a"], 0, 2), (["a"], 1, 2),
-     (["a"], float("inf"), 2), (["a"], 100, -1)],
+     (["1", "2"], 100, 2), (["a", "nan"], 100, 2), (["a"], float("inf"), 2), (["a"], 100, -1)],
 )  # fmt: skip
 def test_values_that_are_refused(channels: list[str], rate: float, window: float, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"--channels|--rate"):

@@ -241,3 +241,19 @@ def test_prepare_passes_the_options_and_a_local_copy_comes_first(
     monkeypatch.setitem(registry._datasets, "near", near)
     registry.prepare("near", None, tmp_path / "m.csv")
     assert roots[2] == tmp_path / "installed"
+
+
+def test_an_archive_that_cannot_be_unpacked(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.txt", "hello" * 1000)
+    whole, central = stream.getvalue(), stream.getvalue().index(b"PK\x01\x02")
+    damaged, encrypted, strange = bytearray(whole), bytearray(whole), bytearray(whole)
+    damaged[45] ^= 0xFF
+    damaged[46] ^= 0xFF
+    encrypted[6] = encrypted[central + 8] = 1
+    strange[8] = strange[central + 10] = 99
+    for content in (damaged, encrypted, strange, b"no archive"):
+        (tmp_path / "a.zip").write_bytes(content)
+        with pytest.raises(ReadError, match=r"a\.zip: cannot be unpacked"):
+            unpack(tmp_path / "a.zip", tmp_path / "out")

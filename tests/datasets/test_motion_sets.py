@@ -371,7 +371,7 @@ def test_bridge() -> None:
     assert bridge(data[:1], 1) == []
 
 
-@pytest.mark.parametrize("bad", ["", "x", "1-", "3-a"])
+@pytest.mark.parametrize("bad", ["", "x", "1-", "3-a", "24-19"])
 def test_people_that_are_no_numbers(bad: str) -> None:
     with pytest.raises(RecipeError, match="lists people"):
         held_out_people(bad, "1")

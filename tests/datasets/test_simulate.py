@@ -300,3 +300,25 @@ def test_the_plot(tmp_path: Path) -> None:
         spectrum(Signal(signals[0].data[:, :40], 50.0, STANDARD), "acc", 50.0)
     with pytest.raises(ReadError, match="no gyro_x"):
         spectrum(Signal(signals[0].data[:3], 50.0, STANDARD[:3]), "gyro", 50.0)
+
+
+@pytest.mark.parametrize(("side", "axis", "sign"), [("back", 0, 1), ("front", 0, -1), ("left", 1, -1), ("right", 1, 1)])
+def test_who_lies_on_a_side_lies_on_that_side(side: str, axis: int, sign: int) -> None:
+    made = [simulate_motion("lying", 0, row=row, place="chest", mounting="aligned", seconds=2) for row in range(25)]
+    mine = [one.signal.data[axis].mean() * sign for one in made if one.drawn["side"] == side]
+    assert len(mine) > 1
+    assert min(mine) > 7, "the chest's axes look forwards, left and up; what looks up reads 9.81"
+
+
+def test_a_jump_is_one_that_a_trunk_can_bear() -> None:
+    for row in range(4):
+        made = simulate_motion("jumping", 0, row=row, place="chest", noise=SILENT)
+        size = made.signal.data[:3].norm(dim=0)
+        assert size.max() < 100
+        assert 9 < size.mean() < 17
+
+
+@pytest.mark.parametrize("activity", ["standing up", "getting up"])
+def test_every_posture_can_be_left(activity: str) -> None:
+    for row in range(30):  # one in seven sits with a leg over the other
+        assert simulate_motion(activity, 0, row=row, place="chest", seconds=2).signal.data.isfinite().all()

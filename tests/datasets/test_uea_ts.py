@@ -103,3 +103,13 @@ def test_what_the_user_must_say(tmp_path: Path) -> None:
         prepare(root, out, name="Other", **SAID)
     with pytest.raises(ReadError, match="holds no NAME_TRAIN"):
         prepare(tmp_path / "absent", out, **SAID)
+
+
+def test_a_byte_order_mark_and_tabs_in_the_header(tmp_path: Path) -> None:
+    path = tmp_path / "a.ts"
+    text = (HEAD + CASE.format("still")).replace("@dimensions 3", "@dimensions\t3").replace("l true s", "l\ttrue\ts")
+    path.write_text(text, encoding="utf-8-sig")
+    assert [(case.label, case.data.shape) for case in read_ts(path)] == [("still", (4, 3))]
+    path.write_text(text.replace("0:0,0.1", "0:0,inf") + CASE.format("still").replace("1.5", "inf"))
+    with pytest.raises(ReadError, match=r"line 11: a value is not finite"):
+        read_ts(path)

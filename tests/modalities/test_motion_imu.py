@@ -156,3 +156,20 @@ def test_what_is_refused() -> None:
         smooth(clip.positions[:10], RATE, 5.0)
     with pytest.raises(ReadError, match="2 frames"):
         second_difference(clip.positions[:2], RATE)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mounting": np.diag([1.0, 1.0, -1.0])}, "mounting must be a rotation"),
+        ({"mounting": 2 * np.eye(3)}, "mounting must be a rotation"),
+        ({"mounting": np.eye(2)}, r"mounting \(3, 3\)"),
+        ({"offset": (0.1, 0.0)}, r"offset is \(3,\)"),
+        ({"rate": 0}, "rate is above 0 Hz"),
+        ({"rate": float("nan")}, "rate is above 0 Hz"),
+    ],
+)
+def test_what_no_sensor_can_be(options: dict[str, Any], message: str) -> None:
+    clip = Clip(("a",), (-1,), 50.0, np.zeros((30, 1, 3)), np.tile(np.eye(3), (30, 1, 1, 1)))
+    with pytest.raises(ReadError, match=message):
+        clip_to_imu(clip, **options)

@@ -124,6 +124,7 @@ def test_a_joint_below_the_root_with_its_whole_translation(tmp_path: Path) -> No
         ("Frames: 2", "Frames: 3", "line 20: the file ends here, where frame 3 of 3"),
         ("Frames: 2", "Frames: 1", "line 20: more rows than the 1"),
         ("Frame Time: 0.0083333", "Frame Time: 0", "line 18: 2 frames of 0.0 s"),
+        ("Frame Time: 0.0083333", "Frame Time: 1e-320", "line 18: 2 frames of"),
         ("MOTION", "MOVE", "line 16: MOTION must follow"),
     ],
 )
@@ -132,6 +133,12 @@ def test_bvh_errors_name_the_line(old: str, new: str, message: str, tmp_path: Pa
     with pytest.raises(ReadError, match=message) as caught:
         read_bvh(written(tmp_path, "walk.bvh", BVH_TEXT.replace(old, new, 1)), scale=0.01)
     assert "walk.bvh" in str(caught.value)
+
+
+def test_end_sites_in_any_case_and_several_of_a_joint(tmp_path: Path) -> None:
+    one = "    End Site\n    {\n      OFFSET 0 5 0\n    }\n"
+    text = BVH_TEXT.replace(one, one.replace("End Site", "End site") + one.replace("End Site", "END SITE"))
+    assert read_bvh(written(tmp_path, "a.bvh", text), scale=0.01).joints == ("Hips", "Spine", "Spine_end", "Spine_end2")
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00\x01\x02"])
@@ -179,6 +186,9 @@ def test_asf_and_amc(tmp_path: Path) -> None:
         ("amc", "upper 0\n", "", "line 5: frame 1 ends before this line without the bone 'upper'"),
         ("amc", "upper 0\n", "upper 0\nupper 1\n", "line 6: 'upper' is there twice in frame 1"),
         ("amc", ":DEGREES", ":RADIANS", "line 2: says :RADIANS"),
+        ("asf", "angle deg", "angle rad", "line 2: says :DEGREES, and the skeleton says radians"),
+        ("amc", "\n2\n", "\n3\n", "line 6: frame 3 follows frame 1"),
+        ("amc", "\n2\n", "\n1\n", "line 6: frame 1 follows frame 1"),
     ],
 )
 def test_acclaim_errors_name_the_line(file: str, old: str, new: str, message: str, tmp_path: Path) -> None:
@@ -187,7 +197,7 @@ def test_acclaim_errors_name_the_line(file: str, old: str, new: str, message: st
     texts[file] = texts[file].replace(old, new, 1)
     with pytest.raises(ReadError, match=message) as caught:
         read_amc(written(tmp_path, "clip.amc", texts["amc"]), written(tmp_path, "clip.asf", texts["asf"]))
-    assert f"clip.{file}" in str(caught.value)
+    assert ("clip.amc" if "says :DEG" in message else f"clip.{file}") in str(caught.value)
 
 
 MIXAMO = [
@@ -199,6 +209,16 @@ BIOVISION = [
     "Hips", *(f"{s}{j}" for s in ("Left", "Right") for j in (
         "Hip", "Knee", "Ankle", "Ankle_end", "Collar", "Shoulder", "Elbow", "Wrist")),
     "Chest", "Chest2", "Chest3", "Neck", "Head",
+]  # fmt: skip
+
+CMU_BVH = [
+    "Hips", *(f"{s}{j}" for s in ("Left", "Right") for j in (
+        "UpLeg", "Leg", "Foot", "ToeBase", "Shoulder", "Arm", "ForeArm", "Hand")),
+    "LHipJoint", "RHipJoint", "LowerBack", "Spine", "Spine1", "Neck", "Neck1", "Head",
+]  # fmt: skip
+DAZ = [
+    "hip", "abdomen", "chest", "neck", "head", *(f"{s}{j}" for s in ("l", "r") for j in (
+        "Buttock", "Thigh", "Shin", "Foot", "Foot_end", "Collar", "Shldr", "ForeArm", "Hand")),
 ]  # fmt: skip
 
 
@@ -213,7 +233,19 @@ BIOVISION = [
                 "chest": "mixamorig:Spine2",
             },
         ),
-        (BIOVISION, {"left_shoulder": "LeftShoulder", "left_collar": "LeftCollar", "right_foot": "RightAnkle_end"}),
+        (
+            BIOVISION,
+            {
+                "left_shoulder": "LeftShoulder",
+                "left_collar": "LeftCollar",
+                "right_foot": "RightAnkle_end",
+                "lower_spine": "Chest",
+                "middle_spine": "Chest2",
+                "chest": "Chest3",
+            },
+        ),
+        (CMU_BVH, {"lower_spine": "LowerBack", "middle_spine": "Spine", "chest": "Spine1", "left_hip": "LeftUpLeg"}),
+        (DAZ, {"lower_spine": "abdomen", "chest": "chest", "left_hip": "lThigh", "right_shoulder": "rShldr"}),
         (list(JOINTS), {joint: joint for joint in JOINTS}),
     ],
 )
@@ -291,3 +323,11 @@ def test_real_steps_are_felt(trial: str, cadence: float, real_data: Path) -> Non
     band = (frequencies > 1.3) & (frequencies < 3)
     assert frequencies[band][spectrum[band].argmax()] == pytest.approx(cadence, abs=0.1), "steps a second"
     assert np.abs(readings[6, 3:]).max() > np.abs(readings[11, 3:]).max() * 2, "knees turn more than the chest"
+
+
+@pytest.mark.parametrize("rate", [0.0, -20.0, float("nan"), float("inf")])
+def test_a_rate_that_is_none(rate: float, tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match="the rate, frames per second, is above 0"):
+        clip_from_positions(np.random.default_rng(0).normal(size=(30, 22, 3)), rate)
+    with pytest.raises(ReadError, match=r"a\.amc: the rate, frames per second, is above 0"):
+        read_amc(written(tmp_path, "a.amc", AMC_TEXT), written(tmp_path, "a.asf", ASF_TEXT), rate=rate)

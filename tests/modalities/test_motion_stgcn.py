@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from modalign.datasets import motionsense, pamap2, uci_har, wisdm
 from modalign.errors import ModelError, ReadError, RecipeError
 from modalign.modalities import get_modality
 from modalign.modalities.base import Signal
@@ -225,3 +226,13 @@ def test_few_joints_are_kept() -> None:
     assert not torch.isnan(KeepLocations(least=5).apply(few, generator()).data).any()
     with pytest.raises(RecipeError, match="at most most"):
         motion.build_augmentations([{"name": "keep_locations", "least": 4, "most": 2}])
+
+
+@pytest.mark.parametrize(
+    ("name", "location"),
+    [("motionsense", motionsense.FIELDS["motion.location"]), *(("pamap2", place) for place in pamap2.WORN.values()),
+     ("wisdm", wisdm.LOCATIONS["watch"]), ("uci_har", uci_har.FIELDS["motion.location"])],
+)  # fmt: skip
+def test_places_as_prepared_manifests_call_them(name: str, location: str) -> None:
+    assert joints_of(location, name)
+    assert joints_of(location, "body")

@@ -112,6 +112,8 @@ def jump(
         seconds: how long.
         rate: frames per second.
     """
+    from scipy.ndimage import gaussian_filter1d
+
     count = round(seconds * rate)
     time = np.arange(count) / rate
     drop = np.zeros(count)  # of the hips below standing, above 0; below 0 in flight
@@ -139,7 +141,11 @@ def jump(
         drop = np.where((f >= fly) & (f < fly + land), sink, drop)
         jolts.append((int((at + down + push + fly) * rate), "both", 22.0 * person.impact * (rise / 0.2) ** 0.5))
         at += down + push + fly + land + pause * float(rng.uniform(0.7, 1.3))
-    bend = _bend(np.clip(drop, 0, None) / person.height)
+    # A leg is straight when it leaves the ground, where nothing bounds the pace of its knee's angle: muscles smooth it.
+    bend, flying = (
+        gaussian_filter1d(values, 0.04 * rate, mode="nearest")
+        for values in (_bend(np.clip(drop, 0, None) / person.height), flying)
+    )
     base = rest(person, rng, standing(person, rng), seconds, rate)
     angles = {name: value for name, value in base.angles.items() if not name.startswith(("hip", "knee", "ankle"))}
     lean = 0.35 * bend
@@ -149,7 +155,6 @@ def jump(
         angles[f"ankle_{s}"] = 1.5 + bend * 0.45 - 35 * flying
         angles[f"shoulder_{s}"] = angles[f"shoulder_{s}"] - 0.35 * bend + 5 * wander(rng, count, rate, 2.0)
     angles["trunk"] = angles["trunk"] + 0.2 * bend
-    angles["ankle_l"], angles["ankle_r"] = (_smoothed(angles[f"ankle_{s}"], rate) for s in "lr")
     stand = (THIGH + SHANK + ANKLE_HEIGHT + 0.05) * person.height
     root = np.stack([base.root[:, 0], base.root[:, 1], stand - drop], axis=1)
     facing = base.facing.copy()
@@ -161,8 +166,3 @@ def _bend(drop: Array) -> Array:
     """Degrees of knee flexion that bring the hips down by this much (by the body's height)."""
     leg = THIGH + SHANK
     return np.asarray(np.degrees(2 * np.arccos(np.clip(1 - drop / leg, 0.3, 1))))
-
-
-def _smoothed(values: Array, rate: float) -> Array:
-    width = max(round(0.06 * rate), 1)
-    return np.asarray(np.convolve(np.pad(values, width, mode="edge"), np.ones(width) / width, "same")[width:-width])

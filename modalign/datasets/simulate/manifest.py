@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
+from modalign.datasets.manifest import percentile, write_manifest
 from modalign.datasets.simulate.motion import ACTIVITIES, WHOLE_BODY, Simulated, simulate_motion
 from modalign.datasets.simulate.sensors import MOUNTINGS, find_place, place_names
 from modalign.errors import RecipeError, suggest
@@ -19,6 +18,8 @@ from modalign.modalities.motion.skeleton.joints import JOINTS
 
 DRAWN = ("speed", "sides", "amplitude", "side", "height")
 """Columns that say what was drawn, as far as an activity has it."""
+SPLITS = (*["train"] * 8, "val", "test")
+"""Of ten people; by a hash of the person, so that it does not depend on how many there are."""
 
 
 def simulated_row(
@@ -90,7 +91,7 @@ def write_simulated(
         rows.append(
             {
                 "id": f"simulated-{seed}-{name}",
-                "split": _split(person, seed),
+                "split": SPLITS[percentile(person, seed) // 10],
                 "group": person,
                 "label": made.label,
                 "text": made.text,
@@ -101,7 +102,11 @@ def write_simulated(
         )
         if advance is not None:
             advance(1)
-    return _write(out, rows, seed, places, rate)
+    table = pd.DataFrame(rows)
+    if WHOLE_BODY in places:
+        table = table.drop(columns="motion.location")
+    about = f"Simulated motion, seed {seed}: no recording went into it"
+    return write_manifest(table, out / "manifest.csv", out, about, "motion", defaults=_defaults(places, rate))
 
 
 def _check(count: int, activities: Sequence[str], places: Sequence[str], mounting: str) -> None:
@@ -119,32 +124,15 @@ def _check(count: int, activities: Sequence[str], places: Sequence[str], mountin
             find_place(place)
 
 
-def _split(person: str, seed: int) -> str:
-    """By a hash of the person, so that it does not depend on how many there are."""
-    at = int.from_bytes(hashlib.blake2b(f"{seed}:{person}".encode(), digest_size=8).digest()) % 100
-    return "train" if at < 80 else "val" if at < 90 else "test"
-
-
-def _write(out: Path, rows: list[dict[str, Any]], seed: int, places: Sequence[str], rate: float) -> Path:
-    body = WHOLE_BODY in places
-    channels = [f"{joint}/{name}" for joint in JOINTS for name in STANDARD] if body else list(STANDARD)
-    sidecar = {
-        "about": f"Simulated motion, seed {seed}: no recording went into it",
-        "defaults": {
-            "motion.rate": rate,
-            "motion.unit": "m/s2",
-            "motion.gyro_unit": "rad/s",
-            "motion.columns": ",".join(channels),
-        },
+def _defaults(places: Sequence[str], rate: float) -> dict[str, Any]:
+    """What holds for every row."""
+    devices = [f"{joint}/" for joint in JOINTS] if WHOLE_BODY in places else [""]
+    return {
+        "motion.rate": rate,
+        "motion.unit": "m/s2",
+        "motion.gyro_unit": "rad/s",
+        "motion.columns": ",".join(f"{device}{name}" for device in devices for name in STANDARD),
     }
-    text = yaml.safe_dump(sidecar, sort_keys=False, width=120)
-    (out / "manifest.meta.yaml").write_text(text, encoding="utf-8")
-    path = out / "manifest.csv"
-    table = pd.DataFrame(rows)
-    if body:
-        table = table.drop(columns="motion.location")
-    table.to_csv(path, index=False)
-    return path
 
 
 __all__ = ["place_names", "simulated_row", "write_simulated"]

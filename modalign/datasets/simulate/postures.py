@@ -100,8 +100,9 @@ def lying(person: Person, rng: np.random.Generator, side: str = "") -> Pose:
         angles[f"knee_{s}"] = rng.uniform(0, 12) if side == "front" else more * 1.3
         angles[f"hip_abd_{s}"] = rng.uniform(0, 12)
         angles[f"hip_rot_{s}"] = rng.uniform(0, 30)
-    pitch = {"back": -90.0, "front": 90.0}.get(side, -90.0)
-    # On a side: the head away as on the back, then rolled about the body's long axis.
+    # On a side the roll alone lays the body down: it is about the axis that looks forwards, so that after a pitch of 90
+    # degrees it would only turn a body that lies on its back about the vertical.
+    pitch = {"back": -90.0, "front": 90.0}.get(side, 0.0)
     roll = {"left": -90.0, "right": 90.0}.get(side, 0.0) + rng.normal(0, 8)
     return Pose(
         pitch=pitch + rng.normal(0, 5), roll=roll, height=0.07, feet=False, angles=angles, sway=0.05, unrest=0.09
@@ -155,7 +156,7 @@ def pass_through(
     time = np.arange(count) / rate
     first = poses[0][0]
     names = sorted({name for pose, _ in poses for name in pose.angles})
-    angles = {name: np.full(count, first.angles.get(name, 0.0)) for name in names}
+    angles = {name: np.full(count, float(first.angles.get(name, 0.0))) for name in names}
     rest_of = {key: np.full(count, float(getattr(first, key))) for key in ("pitch", "roll", "height", "feet", "sway")}
     bow, at = np.zeros(count), 0.0
     for (before, seconds), (after, _) in pairwise(poses):
@@ -181,7 +182,6 @@ def pass_through(
     free = np.stack([sway[0] * LEG, -sway[1] * LEG, rest_of["height"]], axis=1) * person.height
     turning = np.radians(1.2) * restless * first.feet * wander(rng, count, rate, 0.4)
     facing = np.stack([rng.uniform(-np.pi, np.pi) + turning, pitch, roll], axis=1)
-    # Lying is said about the body's own axes: roll first, then pitch; elsewhere both are small.
     unrest = max(pose.unrest for pose, _ in poses) * restless**0.7
     turned = Movement(rate, free, facing, angles, tremor=unrest)
     return replace(turned, root=_on_feet(person, turned, rest_of["feet"]))

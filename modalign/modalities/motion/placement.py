@@ -49,6 +49,14 @@ PUBLIC: Mapping[str, Table] = {
 """UniMTS's tables of public data sets (xiyuanzh/UniMTS at 656fcda), device -> joints."""
 
 
+SAME: Mapping[str, tuple[str, ...]] = {
+    "front trouser pocket": ("trouser pocket", "pocket"),
+    "wrist of the dominant hand": ("wrist", "hand", "watch"),
+    "ankle of the dominant side": ("ankle",),
+}
+"""Places as the manifests of public data sets call them -> words of the tables; the first that a table has counts."""
+
+
 def check_placement(placement: str | dict[str, tuple[str, ...]] | None) -> str | dict[str, tuple[str, ...]] | None:
     """The placement as given, if it names a table that is known, or joints that are.
 
@@ -95,8 +103,9 @@ def joints_of(place: str, placement: str | Mapping[str, tuple[str, ...]]) -> tup
         table = placement
     table = {plain(key): joints for key, joints in table.items()}
     name = plain(place)
-    if name in table:
-        return table[name]
+    for word in (name, *SAME.get(name, ())):
+        if word in table:
+            return table[word]
     side, _, rest = name.partition(" ")
     if placement == "body" and side in ("left", "right"):
         # `left trouser pocket`: the table's words stand for the right side.

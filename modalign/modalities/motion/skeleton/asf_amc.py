@@ -164,8 +164,6 @@ def read_amc(path: str | Path, skeleton: str | Path | Skeleton, *, rate: float =
         (343, 22, 3)
     """
     skeleton = skeleton if isinstance(skeleton, Skeleton) else read_asf(skeleton)
-    if rate <= 0:
-        raise ReadError(f"{path}: rate is above 0, not {rate!r}")
     values = _frames(Lines(Path(path)), skeleton)
     return _forward(values, skeleton, rate, str(path))
 
@@ -174,15 +172,20 @@ def _frames(lines: Lines, skeleton: Skeleton) -> dict[str, Array]:
     """Bone -> (T, degrees of freedom), as in the file."""
     moving = {name: len(bone.dof) for name, bone in skeleton.bones.items() if bone.dof}
     frames: list[dict[str, list[float]]] = []
+    number = 0
     while lines.peek():
         words = lines.take("a frame").split()
         if words[0].startswith(":"):
             # Angles come in the skeleton's unit; a file that says another one contradicts it.
-            if words[0].upper() == ":RADIANS" and skeleton.angle != 1.0:
-                lines.refuse("says :RADIANS, and the skeleton says degrees; take the skeleton that belongs to it")
+            unit = "radians" if skeleton.angle == 1.0 else "degrees"
+            if words[0].lower() in {":radians", ":degrees"} - {f":{unit}"}:
+                lines.refuse(f"says {words[0]}, and the skeleton says {unit}; take the skeleton that belongs to it")
             continue
         if len(words) == 1 and words[0].isdigit():
             _complete(lines, frames, moving)
+            if frames and int(words[0]) != number + 1:
+                lines.refuse(f"frame {words[0]} follows frame {number}; export the whole movement again")
+            number = int(words[0])
             frames.append({})
         elif not frames:
             lines.refuse(f"{words[0]!r} before the first frame's number")

@@ -66,11 +66,11 @@ def _hierarchy(lines: Lines) -> list[Joint]:
     while True:
         words = lines.take("the hierarchy's closing brace").split()
         keyword = words[0].upper()
-        if keyword in ("ROOT", "JOINT") or words[:2] == ["End", "Site"]:
+        if keyword in ("ROOT", "JOINT") or [word.upper() for word in words[:2]] == ["END", "SITE"]:
             if (keyword == "ROOT") == bool(open_joints):
                 lines.refuse("one ROOT holds all other joints")
             parent = open_joints[-1] if open_joints else -1
-            name = f"{joints[parent].name}_end" if keyword == "END" else " ".join(words[1:])
+            name = _end_name(joints, parent) if keyword == "END" else " ".join(words[1:])
             if not name or any(joint.name == name for joint in joints):
                 lines.refuse(f"a joint's name is there and is used once, not {name!r}")
             joints.append(Joint(name, parent, np.zeros(3)))
@@ -89,6 +89,12 @@ def _hierarchy(lines: Lines) -> list[Joint]:
                 return joints
         else:
             lines.refuse(f"{' '.join(words)!r} is not of a hierarchy (ROOT, JOINT, End Site, OFFSET, CHANNELS, braces)")
+
+
+def _end_name(joints: list[Joint], parent: int) -> str:
+    """`<parent>_end`, and `<parent>_end2` and so on where a joint has several."""
+    before = sum(joint.parent == parent and joint.name.startswith(f"{joints[parent].name}_end") for joint in joints)
+    return f"{joints[parent].name}_end{before + 1 if before else ''}"
 
 
 def _channels(lines: Lines, words: list[str]) -> tuple[str, ...]:
@@ -112,7 +118,7 @@ def _motion(lines: Lines, columns: int) -> tuple[Array, float]:
     if [word.lower() for word in words[:2]] != ["frame", "time:"]:
         lines.refuse("must be 'Frame Time: seconds'")
     step = lines.floats(words[2:], 1, "Frame Time")[0]
-    if step <= 0 or count == 0:
+    if step < 1e-6 or count == 0:
         lines.refuse(f"{count} frames of {step} s are no movement")
     rows = [
         lines.floats(lines.take(f"frame {k + 1} of {count}").split(), columns, f"frame {k + 1}") for k in range(count)

@@ -35,6 +35,11 @@ class Clip:
     rotations: Array
     where: str = "clip"
 
+    def __post_init__(self) -> None:
+        """Refuse a rate that is none."""
+        if not 0 < self.rate < float("inf"):
+            raise ReadError(f"{self.where}: the rate, frames per second, is above 0, not {self.rate!r}")
+
     def body(self) -> Clip:
         """The same movement by UniMTS's 22 joints.
 

@@ -57,8 +57,8 @@ def attach(positions: Array, rotations: Array, offset: Array, mounting: Array) -
     """Place and rotation of a sensor that is fixed to a bone.
 
     Args:
-        positions: of the joint where the bone begins (T, 3), metres.
-        rotations: of the bone (T, 3, 3).
+        positions: of the joint where the bone begins (T, ..., 3), metres.
+        rotations: of the bone (T, ..., 3, 3).
         offset: from the joint to the sensor in the bone's frame (3,), metres: a lever arm, along which turning is felt.
         mounting: the sensor's axes in the bone's frame (3, 3).
     """
@@ -144,8 +144,16 @@ def clip_to_imu(
         generator: draws them; needed with noise.
 
     Raises:
-        ReadError: a joint is not there, the clip is too short, or noise comes without a generator.
+        ReadError: a joint is not there, the clip is too short, the mounting is no rotation, or noise comes without a
+            generator.
     """
+    if not 0 < rate < float("inf"):
+        raise ReadError(f"{clip.where}: the sensor's rate is above 0 Hz, not {rate!r}")
+    lever, axes = np.asarray(offset, dtype=np.float64), np.eye(3) if mounting is None else np.asarray(mounting)
+    if lever.shape != (3,) or axes.shape != (3, 3):
+        raise ReadError(f"{clip.where}: offset is (3,) and mounting (3, 3), not {lever.shape} and {axes.shape}")
+    if not (np.allclose(axes.T @ axes, np.eye(3), atol=1e-6) and np.linalg.det(axes) > 0):
+        raise ReadError(f"{clip.where}: mounting must be a rotation, with right-handed axes of length 1 as columns")
     names = tuple(joints or clip.joints)
     at = [clip.index(name) for name in names]
     places, turns = clip.positions[:, at], clip.rotations[:, at]
@@ -154,9 +162,7 @@ def clip_to_imu(
         # Each entry is smoothed, and the nearest rotation taken again.
         u, _, vt = np.linalg.svd(smooth(turns, clip.rate, cutoff))
         turns = u @ vt
-    places = places + turns @ np.asarray(offset, dtype=np.float64)
-    turns = turns if mounting is None else turns @ mounting
-    readings = simulate_imu(places, turns, clip.rate)
+    readings = simulate_imu(*attach(places, turns, lever, axes), clip.rate)
     if noise is not None:
         if generator is None:
             raise ReadError(f"{clip.where}: noise is drawn from a generator; give numpy.random.default_rng(seed)")

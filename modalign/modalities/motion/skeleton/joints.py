@@ -56,18 +56,28 @@ CMU: Mapping[str, tuple[str, str]] = {
 """Joint -> (the CMU bone at whose beginning it is, the bone whose rotation it has)."""
 
 _SIDED = {
-    "hip": ("{s}upleg", "{s}hip", "{s}thigh", "thigh{i}", "{s}upperleg", "upperleg{i}", "upleg{i}"),
-    "knee": ("{s}leg", "{s}knee", "{s}lowleg", "{s}shin", "shin{i}", "calf{i}", "{s}lowerleg", "lowerleg{i}"),
-    "ankle": ("{s}foot", "{s}ankle", "foot{i}"),
-    "foot": ("{s}toebase", "{s}toe", "toe{i}", "{s}toes", "{s}footend", "{s}ankleend", "foot{i}end"),
-    "collar": ("{s}shoulder", "{s}collar", "{s}clavicle", "shoulder{i}", "clavicle{i}"),
-    "shoulder": ("{s}arm", "{s}uparm", "{s}upperarm", "upperarm{i}"),
-    "elbow": ("{s}forearm", "{s}elbow", "{s}lowarm", "forearm{i}", "lowerarm{i}", "{s}lowerarm"),
-    "wrist": ("{s}hand", "{s}wrist", "hand{i}"),
+    "hip": ("{s}upleg", "{s}hip", "{s}thigh", "thigh{i}", "{i}thigh", "{s}upperleg", "upperleg{i}", "upleg{i}"),
+    "knee": (
+        "{s}leg",
+        "{s}knee",
+        "{s}lowleg",
+        "{s}shin",
+        "shin{i}",
+        "{i}shin",
+        "calf{i}",
+        "{s}lowerleg",
+        "lowerleg{i}",
+    ),
+    "ankle": ("{s}foot", "{s}ankle", "foot{i}", "{i}foot"),
+    "foot": ("{s}toebase", "{s}toe", "toe{i}", "{s}toes", "{s}footend", "{s}ankleend", "foot{i}end", "{i}footend"),
+    "collar": ("{s}shoulder", "{s}collar", "{s}clavicle", "shoulder{i}", "clavicle{i}", "{i}collar"),
+    "shoulder": ("{s}arm", "{s}uparm", "{s}upperarm", "upperarm{i}", "{i}shldr"),
+    "elbow": ("{s}forearm", "{s}elbow", "{s}lowarm", "forearm{i}", "lowerarm{i}", "{s}lowerarm", "{i}forearm"),
+    "wrist": ("{s}hand", "{s}wrist", "hand{i}", "{i}hand"),
 }
 BVH: Mapping[str, tuple[str, ...]] = {
     "pelvis": ("hips", "hip", "pelvis", "root"),
-    "lower_spine": ("lowerback", "spine", "chest", "abdomen", "spine1"),
+    "lower_spine": ("lowerback", "spine", "abdomen", "chest", "spine1"),
     "middle_spine": ("spine1", "spine2", "chest2", "chest", "spine"),
     "chest": ("spine3", "spine2", "chest3", "chest4", "upperchest", "spine1", "chest", "spine"),
     "neck": ("neck", "neck1"),
@@ -103,22 +113,26 @@ def find_joints(names: Sequence[str], where: str) -> list[tuple[int, int]]:
     plain = {normalise(name): i for i, name in reversed(list(enumerate(names)))}
     # A file with `LeftArm` calls the collar `LeftShoulder`; one without it means the upper arm by that name.
     upper = {side: not any(f"{side}{arm}" in plain for arm in ("arm", "uparm", "upperarm")) for side in _SIDES}
-    found = []
-    for joint in JOINTS:
-        aliases = (normalise(joint), *BVH[joint])
+    # Our own names count only together: elsewhere `Chest` may be the lowest of the spine, below `Chest2` and `Chest3`.
+    if all(normalise(joint) in plain for joint in JOINTS):
+        return [(plain[normalise(joint)],) * 2 for joint in JOINTS]
+    found: dict[str, int] = {}
+    # The middle of the spine comes last, to be a joint that is neither the lower nor the upper where there is one.
+    for joint in sorted(JOINTS, key="middle_spine".__eq__):
+        aliases = tuple(dict.fromkeys((*BVH[joint], normalise(joint))))
         side = joint.split("_")[0]
         if joint.endswith("_collar"):
             aliases = tuple(a for a in BVH[joint] if not (upper[side] and a == f"{side}shoulder"))
         elif joint.endswith("_shoulder"):
             aliases = (*BVH[joint], *((f"{side}shoulder",) if upper[side] else ()))
-        match = next((alias for alias in aliases if alias in plain), None)
-        if match is None:
+        there = [plain[alias] for alias in aliases if alias in plain]
+        if not there:
             raise ReadError(
                 f"{where}: has no joint that is the {joint.replace('_', ' ')} (looked for {', '.join(aliases)}; the "
                 f"file has {', '.join(names[:8])}, ...); rename it in the file"
             )
-        found.append((plain[match], plain[match]))
-    return found
+        found[joint] = next((i for i in there if i not in found.values()), there[0])
+    return [(found[joint], found[joint]) for joint in JOINTS]
 
 
 _SIDES = ("left", "right")
