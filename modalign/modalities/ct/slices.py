@@ -12,7 +12,7 @@ import numpy as np
 from modalign.errors import ReadError
 from modalign.modalities.ct.geometry import AIR, Array, Floats, normal_of
 from modalign.modalities.imaging.dicom import DicomImage, decode
-from modalign.modalities.imaging.dicom_file import tag, whole
+from modalign.modalities.imaging.dicom_file import tag, whole, word
 from modalign.modalities.imaging.dicom_values import padding_mask, rescale_of
 
 
@@ -79,7 +79,7 @@ def member_of(path: Path, dataset: Any) -> Member:
     if uid is None:
         raise ReadError(f"{path}: has no SeriesInstanceUID, so what it belongs to is not known; export it again")
     number = tag(dataset, "SeriesNumber", str(path))
-    modality = str(tag(dataset, "Modality", str(path)) or "none").strip().upper()
+    modality = word(dataset, "Modality", str(path)) or "none"
     return Member(path, str(uid), "" if number is None else str(number), modality, dataset)
 
 
