@@ -175,7 +175,7 @@ def test_arrays_are_refused(array: Any, fields: dict[str, Any], match: str) -> N
 
 def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "pickled.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(ReadError, match="no readable .npy"):
+    with pytest.raises(ReadError, match=r"no readable .npy"):
         load(tmp_path / "pickled.npy", unit="none")
     (tmp_path / "a.mhd").write_text("ObjectType = Image")
     with pytest.raises(ReadError, match=r"kind '\.mhd'"):

@@ -206,7 +206,8 @@ NAME = "DOE^JANE"
 @pytest.mark.parametrize(
     ("name", "kind", "value"),
     [
-        *[(name, kind, value) for name in ("HighBit", "PixelPaddingValue", "LUTDescriptor", "PixelSpacing")
+        ("LUTDescriptor", "LO", ["1", "2", NAME]),
+        *[(name, kind, value) for name in ("HighBit", "PixelPaddingValue", "PixelSpacing")
           for kind, value in (("LO", ["1", NAME]), ("FD", float("inf")))],
         *[(name, "US", 3) for name in ("VOILUTSequence", "ModalityLUTSequence", "SharedFunctionalGroupsSequence",
                                        "ViewCodeSequence", "PatientOrientation")],

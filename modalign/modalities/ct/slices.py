@@ -26,6 +26,7 @@ class Slice:
         series: SeriesInstanceUID.
         number: SeriesNumber as written, "" where there is none.
         modality: as written.
+        reference: FrameOfReferenceUID: what positions are counted from; "" where it is not said.
         scout: whether it is a localizer.
         instance: SOPInstanceUID and frame: what makes it the same slice as another file's.
         rows: of the slice.
@@ -42,6 +43,7 @@ class Slice:
     series: str
     number: str
     modality: str
+    reference: str
     scout: bool
     instance: tuple[str, int]
     rows: int
@@ -117,6 +119,7 @@ def slices_of(member: Member) -> list[Slice]:
         made.append(
             Slice(
                 member.path, frame, member.series, member.number, member.modality,
+                str(tag(dataset, "FrameOfReferenceUID", where) or ""),
                 "LOCALIZER" in [str(part).strip().upper() for part in _several(kind)],
                 (str(tag(dataset, "SOPInstanceUID", where) or member.path), frame), rows, columns,
                 position, orientation, spacing,
