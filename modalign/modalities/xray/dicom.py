@@ -14,7 +14,7 @@ import numpy as np
 
 from modalign.errors import ReadError
 from modalign.modalities.imaging.dicom import DicomImage, decode, open_dicom, tag
-from modalign.modalities.imaging.dicom_file import CODE, numbers, word
+from modalign.modalities.imaging.dicom_file import numbers, word
 from modalign.modalities.imaging.dicom_values import (
     Array,
     padding_mask,
@@ -215,7 +215,7 @@ def _view(dataset: Any, where: str) -> str | None:
     if codes:
         said = str(tag(codes[0], "CodeMeaning", where) or "").strip()
     view = view_name(said)
-    return view if view and CODE.fullmatch(view) else None  # free text may name a patient
+    return view if re.fullmatch(r"[A-Z0-9 ]{1,64}", view) else None  # other text may name a patient
 
 
 def _list(tables: list[Any], windows: list[tuple[float, float]]) -> str:
