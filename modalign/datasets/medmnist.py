@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import yaml
@@ -89,7 +89,7 @@ def prepare(
     elif subset not in RADIOGRAPHS:
         about += "; no radiographs: read as plain images by the modality xray"
     defaults = {"ct.unit": "none"} if modality == "ct" else {}
-    if modality == "xray" and _array(path, f"{wanted[0]}_images").ndim == 4:
+    if modality == "xray" and _axes(path, f"{wanted[0]}_images") == 4:
         defaults = {"xray.color": "luminance"}
     words: dict[str, list[str]] | None = None if subset in SPOKEN_OF and modality == usual else {}
     return write_manifest(rows, out, files, about, modality, defaults=defaults, descriptions=words)
@@ -135,6 +135,13 @@ def _array(path: Path, name: str) -> np.ndarray[Any, Any]:
     if name.endswith("_images") and array.dtype != np.uint8:
         raise ReadError(f"{path}: {name} is {array.dtype}, and MedMNIST's images are uint8; get it again")
     return array
+
+
+def _axes(path: Path, name: str) -> int:
+    """How many axes an array has, by its header: the images of a split take up to 4 GB."""
+    with ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
+        np.lib.format.read_magic(file)
+        return len(np.lib.format.read_array_header_1_0(file)[0])
 
 
 def _labels(path: Path, split: str, known: dict[str, Any]) -> list[str]:

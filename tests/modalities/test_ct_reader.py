@@ -302,6 +302,7 @@ SERIES: list[tuple[str, Any, str]] = [
     ("sizes", smaller, "mixed series: Rows and Columns is 12, 14 in .* and 10, 14"),
     ("spacings", set_tag("PixelSpacing", [1.5, 1.1], 4), "mixed series: PixelSpacing"),
     ("orientations", set_tag("ImageOrientationPatient", [0, 1, 0, 0, 0, -1], 4), "mixed series: Image"),
+    ("frames of reference", lambda n, d: set_tag("FrameOfReferenceUID", f"1.2.{n // 5}")(n, d), "FrameOfReferenceUIDs"),
     ("no position", set_tag("ImagePositionPatient", None, 4), "004.dcm: has no ImagePositionPatient"),
     ("no orientation", set_tag("ImageOrientationPatient", None), "has no ImageOrientationPatient"),
     ("no spacing", set_tag("PixelSpacing", None), "has no PixelSpacing"),

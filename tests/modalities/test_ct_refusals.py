@@ -47,6 +47,11 @@ def flipped_bits(path: Path) -> Path:
     return path
 
 
+def unsized(path: Path, mm: float) -> Path:
+    """Neither sform nor qform, and a pixdim that is no size."""
+    return lie(lie(write_nifti(path), 252, bytes(4)), 80, np.array([mm], "<f4").tobytes())
+
+
 def no_shape(header: Any) -> None:
     header["sform_code"] = header["qform_code"] = 0
 
@@ -63,6 +68,13 @@ NIFTI: list[tuple[str, Any, dict[str, Any], str]] = [
     ("absurd dims", lambda p: lie(write_nifti(p), 40, dims(32000, 32000, 32000)), HU, "which no CT has"),
     ("negative dims", lambda p: lie(write_nifti(p), 40, dims(-4, 12, 9)), HU, "no CT has|not a readable"),
     ("data offset", lambda p: lie(write_nifti(p), 108, np.array([1e6], "<f4").tobytes()), HU, "header lies"),
+    ("voxels in the header", lambda p: lie(write_nifti(p), 108, bytes(4)), HU, "within its own header"),
+    ("slope", lambda p: lie(write_nifti(p), 112, np.array([np.inf], "<f4").tobytes()), HU, "scl_slope is inf"),
+    ("unit of length", lambda p: lie(write_nifti(p), 123, b"\5"), HU, "xyzt_units has the code 5"),
+    ("quaternion", lambda p: lie(write_nifti(p), 256, np.array([2.0], "<f4").tobytes()), HU, "no rotation"),
+    ("voxels of no size", lambda p: unsized(p, 0.0), {**HU, "axes": "RAS"}, "says voxels of 0 x"),
+    ("voxels of NaN", lambda p: unsized(p, np.nan), {"unit": "none", "axes": "RAS"}, "says voxels of nan x"),
+    ("voxels of light years", lambda p: unsized(p, 1e30), {**HU, "axes": "RAS"}, r"says voxels of 1e\+30 x"),
     ("four axes", lambda p: write_nifti(p, np.zeros((3, 4, 5, 2), np.int16)), HU, "has 4 axes"),
     ("two axes", lambda p: write_nifti(p, np.zeros((3, 4), np.int16)), HU, "has 2 axes"),
     ("colour", rgb, HU, "not one number each"),
@@ -95,6 +107,14 @@ def test_packed_nifti_is_refused(write: Callable[[Path], Path], tmp_path: Path) 
         load(write(tmp_path / "a.nii.gz"), **HU)
 
 
+BOMB = gzip.compress(bytes(50_000_000))
+
+
+def header_of(path: Path) -> int:
+    """Bytes of a NRRD file before its data."""
+    return path.read_bytes().index(b"\n\n") + 2
+
+
 def changed(path: Path, old: bytes, new: bytes) -> Path:
     """A NRRD file with another header."""
     path.write_bytes(write_nrrd(path).read_bytes().replace(old, new, 1))
@@ -112,6 +132,11 @@ NRRD: list[tuple[str, Any, dict[str, Any], str]] = [
     ("wrong sizes", lambda p: changed(p, b"14 12 9", b"14 12 8"), HU, "damaged"),
     ("absurd sizes", lambda p: changed(p, b"14 12 9", b"99999 99999 9"), HU, "no CT has"),
     ("four axes", lambda p: write_nrrd(p, data=np.zeros((2, 3, 4, 5)), **{"space directions": None}), HU, "4 axes"),
+    ("checksum cut off", lambda p: cut(write_nrrd(p), 0.999), HU, "cut short"),
+    ("packed bomb", lambda p: (write_nrrd(p), p.write_bytes(p.read_bytes()[: header_of(p)] + BOMB), p)[-1], HU, "more"),
+    ("lines to skip", lambda p: changed(p, b"encoding:", b"line skip: 999999999\nencoding:"), HU, "line skip leaves"),
+    ("bytes to skip", lambda p: changed(p, b"encoding:", b"byte skip: -1\nencoding:"), HU, "byte skip leaves"),
+    ("a name for a size", lambda p: changed(p, b"14 12 9", b"DOE^J 12 9"), HU, r"NRRD file \(ValueError\)"),
     ("elsewhere", lambda p: changed(p, b"encoding:", b"data file: x.raw\nencoding:"), HU, "in another file"),
     ("inches", lambda p: write_nrrd(p, **{"space units": ["in", "in", "in"]}), HU, "space units"),
     ("flat", lambda p: write_nrrd(p, **{"space directions": np.zeros((3, 3))}), HU, "singular"),
@@ -150,7 +175,7 @@ def test_arrays_are_refused(array: Any, fields: dict[str, Any], match: str) -> N
 
 def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "pickled.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(ReadError, match="not a readable NPY"):
+    with pytest.raises(ReadError, match=r"no readable .npy"):
         load(tmp_path / "pickled.npy", unit="none")
     (tmp_path / "a.mhd").write_text("ObjectType = Image")
     with pytest.raises(ReadError, match=r"kind '\.mhd'"):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from modalign.errors import MissingExtraError, ReadError
+from modalign.modalities import get_modality
 from modalign.modalities.imaging.codestream import Codestream, inspect
 from modalign.modalities.imaging.dicom import decode, open_dicom, read_dataset
 from modalign.modalities.imaging.dicom_values import padding_mask, rescale_of, table_of
@@ -197,6 +198,52 @@ def test_each_frame_has_its_own_rescale(tmp_path: Path) -> None:
     image = open_dicom(path)
     assert [rescale_of(image, frame).intercept for frame in (0, 1)] == [-1024, -1000]
     assert rescale_of(image, 1).units == "HU"
+
+
+NAME = "DOE^JANE"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "value"),
+    [
+        ("LUTDescriptor", "LO", ["1", "2", NAME]),
+        *[(name, kind, value) for name in ("HighBit", "PixelPaddingValue", "PixelSpacing")
+          for kind, value in (("LO", ["1", NAME]), ("FD", float("inf")))],
+        *[(name, "US", 3) for name in ("VOILUTSequence", "ModalityLUTSequence", "SharedFunctionalGroupsSequence",
+                                       "ViewCodeSequence", "PatientOrientation")],
+        *[(name, "LO", NAME) for name in ("Modality", "PhotometricInterpretation", "PresentationLUTShape",
+                                          "RescaleType", "VOILUTFunction", "ViewPosition", "PatientOrientation")],
+    ],
+)  # fmt: skip
+def test_tags_of_another_kind_are_refused_or_left_out_and_never_quoted(
+    name: str, kind: str, value: Any, tmp_path: Path
+) -> None:
+    path = write_dicom(tmp_path / "a.dcm", PIXELS, WindowCenter=2000, WindowWidth=3000, RescaleSlope=1)
+    dataset = pydicom.dcmread(path)
+    dataset.RescaleIntercept = 0
+    item = pydicom.Dataset()
+    item.LUTDescriptor, item.LUTData = [0, 1, 16], b"\0\0"
+    if name == "LUTDescriptor":
+        dataset.VOILUTSequence = [item]
+    (item if name == "LUTDescriptor" else dataset).add_new(name, kind, value)
+    dataset.save_as(path)
+    for modality in ("xray", "ct"):
+        try:
+            said = repr(get_modality(modality).load(path).meta)
+        except ReadError as error:
+            said = str(error)
+        assert NAME not in said
+
+
+def test_padding_below_zero_of_unsigned_pixels(tmp_path: Path) -> None:
+    values = PIXELS.astype(np.uint16)
+    values[:4] = 2**16 - 2000
+    path = write_dicom(tmp_path / "a.dcm", values)
+    dataset = pydicom.dcmread(path)
+    dataset.add_new("PixelPaddingValue", "SS", -2000)  # as some writers have it
+    dataset.save_as(path)
+    image = open_dicom(path)
+    assert padding_mask(decode(image), image.header)[0, :4].all()
 
 
 def test_padding_is_signed_as_the_pixels_are(tmp_path: Path) -> None:

@@ -116,6 +116,20 @@ def _text(path: Path) -> Path:
     return path
 
 
+def _clear_grey(path: Path) -> Path:
+    Image.fromarray(SIXTEEN).save(path, transparency=60_000)
+    return path
+
+
+VAST = str({"descr": "<f8", "fortran_order": False, "shape": (10**6, 10**6)})
+
+
+def _header(path: Path, text: str) -> Path:
+    """A .npy file that says `text` of itself, and holds 80 bytes."""
+    path.write_bytes(b"\x93NUMPY\x01\x00\x76\x00" + text.ljust(117).encode() + b"\n" + bytes(80))
+    return path
+
+
 BAD = {
     "alpha.png": (_alpha, {}, "transparent"),
     "cmyk.jpeg": (lambda p: _convert(p, "CMYK"), {}, "'CMYK'"),
@@ -139,6 +153,10 @@ BAD = {
     "float.tiff": (lambda p: write_picture(p, EIGHT.astype(np.float32)), {}, "xray.range"),
     "float-beyond.tiff": (lambda p: write_picture(p, EIGHT.astype(np.float32)), {"range": "0,200"}, "beyond"),
     "long.tiff": (lambda p: write_picture(p, EIGHT.astype(np.int32)), {}, "xray.range"),
+    "clear-grey.png": (_clear_grey, {}, "stands for transparent"),
+    "vast.npy": (lambda p: _header(p, VAST), {}, "no readable .npy"),
+    "no-header.npy": (lambda p: _header(p, "{junk"), {}, "no readable .npy"),
+    "zip.npy": (lambda p: p.write_bytes(b"PK\3\4junk") and p, {}, "several arrays"),
     "objects.npy": (lambda p: _saved(p, np.array([{"a": 1}])), {}, "no readable .npy"),
     "no-range.npy": (lambda p: _saved(p, TWELVE), {}, "xray.range"),
     "archive.npy": (lambda p: np.savez(p.open("wb"), a=TWELVE) or p, {}, "no readable|several arrays"),

@@ -164,6 +164,8 @@ def test_what_the_header_says_is_kept(tmp_path: Path) -> None:
     assert load(dicom(tmp_path, ViewPosition="LL"), view="lateral").meta["view"] == "LL"
     code = {"CodeMeaning": "postero-anterior"}
     assert load(dicom(tmp_path, ViewCodeSequence=[code])).meta["view"] == "PA"
+    oblique = {**code, "CodeMeaning": "left anterior oblique"}
+    assert load(dicom(tmp_path, ViewCodeSequence=[oblique])).meta["view"] == "LEFT ANTERIOR OBLIQUE"
     zeros = load(dicom(tmp_path, PixelSpacing=["0", "0"], ImagerPixelSpacing=["0.1", "0.1"])).meta
     assert zeros["spacing"] == (0.1, 0.1)
 

@@ -11,7 +11,8 @@ import torch
 from modalign.errors import ReadError
 from modalign.modalities.ct.fields import CtFields
 from modalign.modalities.ct.geometry import Array, from_code
-from modalign.modalities.ct.volume import Volume, check_size, check_three, short
+from modalign.modalities.ct.volume import Volume, check_size, check_three
+from modalign.modalities.imaging.npy import load_npy
 
 
 def read_npy(path: Path, fields: CtFields) -> Volume:
@@ -20,11 +21,7 @@ def read_npy(path: Path, fields: CtFields) -> Volume:
     Raises:
         ReadError: it is damaged or pickled, or the manifest does not say enough.
     """
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ReadError(f"{path}: is not a readable NPY file ({short(error)}); save it with numpy.save") from error
-    return read_array(array, str(path), fields)
+    return read_array(load_npy(path), str(path), fields)
 
 
 def read_array(source: Any, where: str, fields: CtFields) -> Volume:

@@ -13,14 +13,13 @@ import numpy as np
 from modalign.errors import MissingExtraError, ReadError
 from modalign.modalities.ct.fields import CtFields
 from modalign.modalities.ct.geometry import Floats, from_code, problem_of, spacing_of
-from modalign.modalities.ct.volume import Volume, check_size, check_three, short
+from modalign.modalities.ct.volume import SPARE, Volume, check_packed, check_size, check_three, short
+from modalign.modalities.imaging.dicom_file import silenced
 
-DEFLATE = 1032
-"""Deflate shrinks to 1/1032 at best."""
-SPARE = 512
-"""Bytes that may follow the voxels, since some programs fill up a block."""
 TO_MM = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
 """Nearly every program leaves the unit out and means mm; a spacing that is none then is refused."""
+UNITS = {0: "unknown", 1: "meter", 2: "mm", 3: "micron"}
+"""Codes of xyzt_units."""
 
 
 def read_nifti(path: Path, fields: CtFields) -> Volume:
@@ -38,8 +37,10 @@ def read_nifti(path: Path, fields: CtFields) -> Volume:
     except ImportError as error:
         raise MissingExtraError("reading NIfTI", "medical") from error
     try:
-        image = nibabel.load(path)
+        with silenced("nibabel.global"):  # it logs what it mends; what matters of that is refused below
+            image = nibabel.load(path)
         header = image.header
+        said = _as_written(image, path)
         shape = tuple(int(n) for n in image.shape)
     except Exception as error:  # nibabel fails in many ways on a damaged file
         raise ReadError(f"{path}: is not a readable NIfTI file ({short(error)}); export it again") from error
@@ -50,8 +51,13 @@ def read_nifti(path: Path, fields: CtFields) -> Volume:
     check_size(shape, str(path))
     check_three(shape, str(path))
     _check_kind(image.get_data_dtype(), path)
+    if 0 <= float(said["vox_offset"]) < header.single_vox_offset:
+        raise ReadError(
+            f"{path}: its vox_offset is {float(said['vox_offset']):g}, within its own header of "
+            f"{header.single_vox_offset} bytes; the header lies, export it again"
+        )
     _check_bytes(path, int(image.dataobj.offset), math.prod(shape) * image.get_data_dtype().itemsize)
-    affine = _affine(image, fields, path)
+    affine = _affine(image, said, fields, path)
     reader = NibabelReader(squeeze_non_spatial_dims=True)
     try:
         data, _ = reader.get_data(reader.read(path))
@@ -70,10 +76,10 @@ def _check_kind(dtype: np.dtype[Any], path: Path) -> None:
 def _check_bytes(path: Path, offset: int, needed: int) -> None:
     size = path.stat().st_size
     with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    if packed:
-        _check_packed(path, offset + needed)
-        return
+        if file.read(2) == b"\x1f\x8b":
+            file.seek(0)
+            check_packed(file, size, offset + needed, str(path))
+            return
     if offset + needed > size:
         raise ReadError(
             f"{path}: its header says {needed:,} bytes of voxels from byte {offset:,}, and the file has {size:,}; "
@@ -86,48 +92,45 @@ def _check_bytes(path: Path, offset: int, needed: int) -> None:
         )
 
 
-def _check_packed(path: Path, needed: int) -> None:
-    """Unpack once, keeping nothing: nibabel stops where the voxels end, before the checksum of the whole."""
-    size, held = path.stat().st_size, 0
-    if needed > size * DEFLATE:
-        raise ReadError(
-            f"{path}: its header says {needed:,} bytes, more than {size:,} packed bytes can hold; the header lies, or "
-            "the file is cut short"
-        )
-    try:
-        with gzip.open(path) as file:
-            while chunk := file.read(1 << 20):
-                held += len(chunk)
-                if held > needed + SPARE:
-                    break
-    except (OSError, EOFError, zlib.error) as error:
-        raise ReadError(f"{path}: is damaged or cut short ({short(error)}); copy it again") from error
-    if not needed <= held <= needed + SPARE:
-        raise ReadError(
-            f"{path}: its header says {needed:,} bytes, and it holds {'more' if held > needed else f'{held:,}'}; the "
-            "header lies, export it again"
-        )
+def _as_written(image: Any, path: Path) -> Any:
+    """The header as it is in the file: nibabel's own has its sizes mended and its scaling moved elsewhere."""
+    from nibabel.openers import ImageOpener
+
+    with ImageOpener(path) as file:
+        return type(image.header).from_fileobj(file, check=False)
 
 
-def _affine(image: Any, fields: CtFields, path: Path) -> Floats | None:
+def _affine(image: Any, said: Any, fields: CtFields, path: Path) -> Floats | None:
     header = image.header
-    slope = float(header["scl_slope"]) if "scl_slope" in header else 1.0
-    if not np.isfinite([slope, float(header["scl_inter"])]).all() and not np.isnan(slope):
-        raise ReadError(f"{path}: its scl_slope is {slope} and scl_inter {header['scl_inter']}; export it again")
-    if fields.unit == "none" and not (header["sform_code"] or header["qform_code"]):
-        return None if fields.axes is None else from_code(fields.axes, fields.spacing or _zooms(header))
-    unit = header.get_xyzt_units()[0]
+    slope, intercept = float(said["scl_slope"]), float(said["scl_inter"])
+    # A slope of 0 (the standard) or NaN (nibabel, SPM) stands for no scaling.
+    if np.isinf(slope) or (slope and np.isfinite(slope) and not np.isfinite(intercept)):
+        raise ReadError(f"{path}: its scl_slope is {slope} and scl_inter {intercept}; export it again")
+    code = int(said["xyzt_units"]) % 8
+    if code not in UNITS:
+        raise ReadError(f"{path}: its xyzt_units has the code {code}, which is no unit of length; export it again")
+    unit = UNITS[code]
     scale = np.diag([TO_MM[unit]] * 3 + [1.0])
-    zooms = np.array(_zooms(header))
+    zooms = np.array(_zooms(said))
     if not (header["sform_code"] or header["qform_code"]):
+        if fields.axes is None and fields.unit == "none":
+            return None
         if fields.axes is None:
             raise ReadError(
                 f"{path}: has neither qform nor sform, so left and right are not known; set ct.axes (as RAS or LPS)"
             )
-        return scale @ from_code(fields.axes, fields.spacing or (zooms[0], zooms[1], zooms[2]))
-    said = {"sform": image.get_sform(coded=True)[0], "qform": image.get_qform(coded=True)[0]}
+        if fields.spacing is not None:
+            return from_code(fields.axes, fields.spacing)
+        made = scale @ from_code(fields.axes, _zooms(said))
+        if not (zooms > 0).all() or problem_of(made):
+            raise ReadError(f"{path}: its pixdim says voxels of {_mm(zooms)} {unit}; set ct.spacing (mm)")
+        return made
+    try:
+        forms = {"sform": image.get_sform(coded=True)[0], "qform": image.get_qform(coded=True)[0]}
+    except ValueError as error:  # a quaternion longer than 1
+        raise ReadError(f"{path}: its qform is no rotation ({short(error)}); export it again") from None
     known: dict[str, Floats] = {}
-    for name, affine in said.items():
+    for name, affine in forms.items():
         if affine is None:
             continue
         problem = problem_of(scale @ affine)

@@ -12,7 +12,7 @@ import numpy as np
 from modalign.errors import MissingExtraError, ReadError
 from modalign.modalities.ct.fields import CtFields
 from modalign.modalities.ct.geometry import Floats, from_code, problem_of
-from modalign.modalities.ct.volume import Volume, check_size, check_three, short
+from modalign.modalities.ct.volume import Volume, check_packed, check_size, check_three, short
 
 SPACES = {
     "left-posterior-superior": (-1, -1), "lps": (-1, -1), "right-anterior-superior": (1, 1), "ras": (1, 1),
@@ -20,7 +20,8 @@ SPACES = {
 }  # fmt: skip
 """Space -> signs of its first two axes in RAS."""
 TO_MM = {"mm": 1.0, "millimeter": 1.0, "millimeters": 1.0, "m": 1000.0, "cm": 10.0, "um": 0.001, "µm": 0.001}
-RATIO = {"gzip": 1032, "gz": 1032, "bzip2": 50_000_000, "bz2": 50_000_000}
+PACKED = ("gzip", "gz")
+RATIO = {"bzip2": 50_000_000, "bz2": 50_000_000}
 
 
 def read_nrrd(path: Path, fields: CtFields) -> Volume:
@@ -44,15 +45,20 @@ def read_nrrd(path: Path, fields: CtFields) -> Volume:
         shape = tuple(int(n) for n in header["sizes"])
         kind, encoding = str(header["type"]), str(header["encoding"]).lower()
     except Exception as error:  # pynrrd fails in many ways on a damaged header
-        raise ReadError(f"{path}: is not a readable NRRD file ({short(error)}); export it again") from error
+        # Errors of other kinds quote the header's values.
+        said = short(error) if isinstance(error, nrrd.NRRDError) else type(error).__name__
+        raise ReadError(f"{path}: is not a readable NRRD file ({said}); export it again") from None
     if any(key in header for key in ("data file", "datafile")):
         raise ReadError(f"{path}: its voxels are in another file; save it as one .nrrd file")
     check_size(shape, str(path))
     check_three(shape, str(path))
     if kind == "block":
         raise ReadError(f"{path}: holds blocks of bytes, not numbers; export the CT in grey values")
+    skips = [key for key in ("line skip", "lineskip", "byte skip", "byteskip") if int(header.get(key, 0))]
+    if skips:
+        raise ReadError(f"{path}: its {skips[0]} leaves out some of its own data; save it again without")
     affine = _affine(header, fields, path)
-    if encoding in RATIO or encoding == "raw":
+    if encoding in (*PACKED, *RATIO, "raw"):
         _check_bytes(path, start, math.prod(shape), kind, encoding)
     reader = NrrdReader(dtype=np.float32)
     try:
@@ -68,6 +74,11 @@ def _check_bytes(path: Path, start: int, voxels: int, kind: str, encoding: str) 
     if kind not in KINDS:
         raise ReadError(f"{path}: its type is {kind!r}, which is no kind of number; export it again")
     needed, held = voxels * np.dtype(KINDS[kind]).itemsize, path.stat().st_size - start
+    if encoding in PACKED:
+        with path.open("rb") as file:
+            file.seek(start)
+            check_packed(file, held, needed, str(path))
+        return
     if needed > held * RATIO.get(encoding, 1):
         raise ReadError(
             f"{path}: its header says {needed:,} bytes of voxels, more than its {held:,} bytes can hold; the header "

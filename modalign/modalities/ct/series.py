@@ -151,6 +151,11 @@ def _check_alike(slices: Sequence[Slice], path: Path) -> None:
         raise ReadError(f"{path}: {len(scouts)} of {len(slices)} images are localizers (as {scouts[0].name}); {mend}")
     first = slices[0]
     for one in slices[1:]:
+        if one.reference and first.reference and one.reference != first.reference:
+            raise ReadError(
+                f"{path}: is a mixed series: {first.name} and {one.name} have different FrameOfReferenceUIDs, so that "
+                "their positions have nothing to do with each other; keep each scan in a folder of its own"
+            )
         pairs: list[tuple[str, Floats, Floats, float]] = [
             ("Rows and Columns", np.array([first.rows, first.columns]), np.array([one.rows, one.columns]), 0.5),
             ("PixelSpacing", first.spacing, one.spacing, 1e-3 * float(first.spacing.max())),

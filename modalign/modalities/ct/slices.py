@@ -12,7 +12,7 @@ import numpy as np
 from modalign.errors import ReadError
 from modalign.modalities.ct.geometry import AIR, Array, Floats, normal_of
 from modalign.modalities.imaging.dicom import DicomImage, decode
-from modalign.modalities.imaging.dicom_file import tag, whole
+from modalign.modalities.imaging.dicom_file import tag, whole, word
 from modalign.modalities.imaging.dicom_values import padding_mask, rescale_of
 
 
@@ -26,6 +26,7 @@ class Slice:
         series: SeriesInstanceUID.
         number: SeriesNumber as written, "" where there is none.
         modality: as written.
+        reference: FrameOfReferenceUID: what positions are counted from; "" where it is not said.
         scout: whether it is a localizer.
         instance: SOPInstanceUID and frame: what makes it the same slice as another file's.
         rows: of the slice.
@@ -42,6 +43,7 @@ class Slice:
     series: str
     number: str
     modality: str
+    reference: str
     scout: bool
     instance: tuple[str, int]
     rows: int
@@ -79,7 +81,7 @@ def member_of(path: Path, dataset: Any) -> Member:
     if uid is None:
         raise ReadError(f"{path}: has no SeriesInstanceUID, so what it belongs to is not known; export it again")
     number = tag(dataset, "SeriesNumber", str(path))
-    modality = str(tag(dataset, "Modality", str(path)) or "none").strip().upper()
+    modality = word(dataset, "Modality", str(path)) or "none"
     return Member(path, str(uid), "" if number is None else str(number), modality, dataset)
 
 
@@ -117,6 +119,7 @@ def slices_of(member: Member) -> list[Slice]:
         made.append(
             Slice(
                 member.path, frame, member.series, member.number, member.modality,
+                str(tag(dataset, "FrameOfReferenceUID", where) or ""),
                 "LOCALIZER" in [str(part).strip().upper() for part in _several(kind)],
                 (str(tag(dataset, "SOPInstanceUID", where) or member.path), frame), rows, columns,
                 position, orientation, spacing,

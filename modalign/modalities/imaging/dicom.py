@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from modalign.errors import MissingExtraError, ReadError
 from modalign.modalities.imaging.codestream import inspect
-from modalign.modalities.imaging.dicom_file import read_dataset, silenced, tag, whole
+from modalign.modalities.imaging.dicom_file import read_dataset, silenced, tag, whole, word
 
 __all__ = ["DicomHeader", "DicomImage", "decode", "open_dicom", "read_dataset", "read_header", "silenced", "tag"]
 
@@ -112,7 +112,7 @@ def read_header(dataset: Any, where: str) -> DicomHeader:
         if name in dataset:
             raise ReadError(f"{where}: holds {name}, which is no X-ray's or CT's pixel data; give the original image")
     if tag(dataset, "PixelData", where) is None:
-        kind = tag(dataset, "Modality", where) or "unknown"
+        kind = word(dataset, "Modality", where) or "unknown"
         raise ReadError(
             f"{where}: is a DICOM file without pixels (modality {kind}); give the file that holds the image"
         )
@@ -121,7 +121,7 @@ def read_header(dataset: Any, where: str) -> DicomHeader:
     allocated, stored = whole(dataset, "BitsAllocated", where), whole(dataset, "BitsStored", where)
     samples = whole(dataset, "SamplesPerPixel", where)
     representation = whole(dataset, "PixelRepresentation", where, 0)
-    photometric = str(tag(dataset, "PhotometricInterpretation", where) or "").strip().upper()
+    photometric = word(dataset, "PhotometricInterpretation", where)
     if photometric not in SAMPLES:
         raise ReadError(
             f"{where}: its PhotometricInterpretation is {photometric or 'absent'!r}, so that black and white are not "
@@ -134,8 +134,8 @@ def read_header(dataset: Any, where: str) -> DicomHeader:
         )
     if allocated not in (8, 16, 32):
         raise ReadError(f"{where}: BitsAllocated is {allocated}; images of 8, 16 or 32 bits are read, not bit masks")
-    high = tag(dataset, "HighBit", where)
-    if stored > allocated or (high is not None and int(high) != stored - 1) or representation > 1:
+    high = stored - 1 if tag(dataset, "HighBit", where) is None else whole(dataset, "HighBit", where, 0)
+    if stored > allocated or high != stored - 1 or representation > 1:
         raise ReadError(
             f"{where}: BitsStored {stored}, BitsAllocated {allocated}, HighBit {high} and PixelRepresentation "
             f"{representation} contradict each other; mend the header"
@@ -218,10 +218,14 @@ def _padding(dataset: Any, where: str, allocated: int, signed: bool) -> tuple[in
         value = tag(dataset, name, where)
         if isinstance(value, bytes):
             value = int.from_bytes(value, "little")
-        if value is not None:
-            number = int(value)
-            # The tag is US or SS as PixelRepresentation says, and writers mix them up.
-            numbers.append(number - (1 << allocated) if signed and number >= 1 << (allocated - 1) else number)
+        if value is None:
+            continue
+        try:
+            # The tag is US or SS as PixelRepresentation says, and writers mix them up: its bits are those of a pixel.
+            number = int(value) % (1 << allocated)
+        except (TypeError, ValueError, OverflowError):
+            raise ReadError(f"{where}: its {name} is no whole number; mend the header") from None
+        numbers.append(number - (1 << allocated) if signed and number >= 1 << (allocated - 1) else number)
     return min(numbers), max(numbers)
 
 

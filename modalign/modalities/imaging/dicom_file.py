@@ -6,6 +6,7 @@ Errors quote technical tags only: pydicom's own messages may hold values, so the
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -17,13 +18,15 @@ from modalign.errors import MissingExtraError, ReadError
 
 MOST_INFLATED = 2**31
 """Bytes that a deflated file may grow to."""
+CODE = re.compile(r"[A-Z0-9_ ]{0,16}")
+"""DICOM's code strings (CS)."""
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 
 
 @contextmanager
-def silenced() -> Iterator[None]:
-    """Keep pydicom's warnings and log records away while it reads: they quote values, names among them."""
-    logger = logging.getLogger("pydicom")
+def silenced(name: str = "pydicom") -> Iterator[None]:
+    """Keep a library's warnings and log records away while it reads: pydicom's quote values, names among them."""
+    logger = logging.getLogger(name)
     before = logger.disabled
     logger.disabled = True
     try:
@@ -75,16 +78,44 @@ def tag(dataset: Any, name: str, where: str) -> Any:
     """A tag's value, None where it is absent or empty.
 
     Raises:
-        ReadError: it cannot be converted to what the standard says it is.
+        ReadError: it cannot be converted to what the standard says it is, or is a sequence only by its name.
     """
     with silenced():
         try:
             value = dataset.get(name)
+            if name.endswith("Sequence") and value:
+                value[0].keys()  # other kinds of value have no datasets in them
         except Exception as error:
             raise ReadError(
                 f"{where}: the tag {name} cannot be read ({type(error).__name__}); export it again"
             ) from None
     return None if value is None or value == "" else value
+
+
+def word(dataset: Any, name: str, where: str) -> str:
+    """A tag that is a code of the standard's, in capitals, "" where it is absent: errors and `meta` may quote it.
+
+    Raises:
+        ReadError: it is free text, which may name a patient, and is not quoted.
+    """
+    value = str(tag(dataset, name, where) or "").strip().upper()
+    if CODE.fullmatch(value):
+        return value
+    raise ReadError(f"{where}: the tag {name} is no code of capitals, digits and spaces; export it again")
+
+
+def numbers(dataset: Any, name: str, where: str) -> list[float]:
+    """A tag's numbers, [] where it is absent.
+
+    Raises:
+        ReadError: a value is no number.
+    """
+    value = tag(dataset, name, where)
+    several = [] if value is None else [value] if isinstance(value, (str, bytes, int, float)) else value
+    try:
+        return [float(part) for part in several]
+    except (TypeError, ValueError):
+        raise ReadError(f"{where}: its {name} is no number; mend the header") from None
 
 
 def whole(dataset: Any, name: str, where: str, least: int = 1) -> int:
@@ -98,7 +129,7 @@ def whole(dataset: Any, name: str, where: str, least: int = 1) -> int:
         raise ReadError(f"{where}: has pixels and no tag {name}; export it again")
     try:
         number = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = least - 1
     if number < least:
         raise ReadError(f"{where}: the tag {name} is no whole number from {least}; export it again")

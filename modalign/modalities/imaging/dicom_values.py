@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from modalign.errors import ReadError
 from modalign.modalities.imaging.dicom import DicomHeader, DicomImage, tag
+from modalign.modalities.imaging.dicom_file import numbers, word
 
 Array = NDArray[Any]
 
@@ -67,7 +68,7 @@ def rescale_of(image: DicomImage, frame: int = 0) -> Rescale:
         numbers = (math.nan, math.nan)
     if not all(map(math.isfinite, numbers)) or numbers[0] == 0:
         raise ReadError(f"{where}: RescaleSlope {numbers[0]} and RescaleIntercept {numbers[1]} mean nothing; mend them")
-    return Rescale(*numbers, str(tag(source, "RescaleType", where) or "").strip().upper(), True)
+    return Rescale(*numbers, word(source, "RescaleType", where), True)
 
 
 def window_holder(image: DicomImage, frame: int = 0) -> Any:
@@ -86,8 +87,8 @@ def table_of(item: Any, where: str, signed: bool) -> Table:
     Raises:
         ReadError: the descriptor or the data is absent, or they contradict each other.
     """
-    descriptor, data = tag(item, "LUTDescriptor", where), tag(item, "LUTData", where)
-    if descriptor is None or data is None or len(descriptor) != 3:
+    descriptor, data = numbers(item, "LUTDescriptor", where), tag(item, "LUTData", where)
+    if len(descriptor) != 3 or not np.isfinite(descriptor).all() or data is None or not len(data):
         raise ReadError(f"{where}: its look-up table has no descriptor or no data; export it again")
     count, first, bits = (int(n) for n in descriptor)
     count = (count & 0xFFFF) or 1 << 16

@@ -5,6 +5,8 @@ The order is the standard's (PS3.3 C.11, PS3.4 N.2). What a window shows as blac
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 
 from modalign.errors import ReadError
 from modalign.modalities.imaging.dicom import DicomImage, decode, open_dicom, tag
+from modalign.modalities.imaging.dicom_file import numbers, word
 from modalign.modalities.imaging.dicom_values import (
     Array,
     padding_mask,
@@ -38,7 +41,7 @@ def read_dicom(path: Path, fields: XrayFields) -> Picture:
     """
     image = open_dicom(path)
     where = image.where
-    kind = str(tag(image.dataset, "Modality", where) or "OT").strip().upper()
+    kind = word(image.dataset, "Modality", where) or "OT"
     if kind not in XRAY:
         raise ReadError(f"{where}: is of the DICOM modality {kind}, no X-ray projection ({', '.join(sorted(XRAY))})")
     for name, value in (("range", fields.range), ("bits", fields.bits)):
@@ -117,7 +120,7 @@ def to_display(
         return table(values) / float((1 << table.bits) - 1)
     if int(choice) >= len(windows):
         raise ReadError(f"{where}: xray.window is {choice}, and the file has {_list(tables, windows)}")
-    function = str(tag(source, "VOILUTFunction", where) or "LINEAR").strip().upper()
+    function = word(source, "VOILUTFunction", where) or "LINEAR"
     try:
         return apply_window(values, *windows[int(choice)], function)
     except ValueError as error:
@@ -130,17 +133,10 @@ def windows_of(source: Any, where: str) -> list[tuple[float, float]]:
     Raises:
         ReadError: there are more centres than widths or the other way round, or they are no numbers.
     """
-    numbers = []
-    for name in ("WindowCenter", "WindowWidth"):
-        value = tag(source, name, where)
-        several = [] if value is None else value if not isinstance(value, (str, float, int)) else [value]
-        try:
-            numbers.append([float(v) for v in several])
-        except (TypeError, ValueError):
-            raise ReadError(f"{where}: its {name} is no number; mend the header") from None
-    if len(numbers[0]) != len(numbers[1]):
-        raise ReadError(f"{where}: has {len(numbers[0])} window centres and {len(numbers[1])} widths; mend the header")
-    return list(zip(*numbers))
+    centres, widths = (numbers(source, name, where) for name in ("WindowCenter", "WindowWidth"))
+    if len(centres) != len(widths):
+        raise ReadError(f"{where}: has {len(centres)} window centres and {len(widths)} widths; mend the header")
+    return list(zip(centres, widths))
 
 
 def apply_window(values: Array, centre: float, width: float, function: str = "LINEAR") -> Array:
@@ -180,7 +176,7 @@ def _frame(image: DicomImage, fields: XrayFields) -> int:
 def _negative(image: DicomImage, fields: XrayFields) -> bool:
     """Whether high values are dark; a header that says both is refused."""
     said = image.header.photometric
-    shape = str(tag(image.dataset, "PresentationLUTShape", image.where) or "").strip().upper()
+    shape = word(image.dataset, "PresentationLUTShape", image.where)
     if fields.photometric is None and shape and shape != SHAPES[said]:
         raise ReadError(
             f"{image.where}: says {said} and PresentationLUTShape {shape}, which contradict each other; say which is "
@@ -195,17 +191,18 @@ def _meta(image: DicomImage, kind: str) -> dict[str, Any]:
     laterality = str(tag(dataset, "ImageLaterality", where) or tag(dataset, "Laterality", where) or "").strip().upper()
     spacing = None
     for name in ("PixelSpacing", "ImagerPixelSpacing"):
-        value = tag(dataset, name, where)
-        if value is not None and not isinstance(value, (str, float, int)) and len(value) == 2:
-            both = float(value[0]), float(value[1])
-            spacing = spacing or (both if min(both) > 0 else None)  # some writers put zeros where they do not know
+        said = numbers(dataset, name, where)
+        # Some writers put zeros where they do not know.
+        if spacing is None and len(said) == 2 and np.isfinite(said).all() and min(said) > 0:
+            spacing = said[0], said[1]
     orientation = tag(dataset, "PatientOrientation", where)
+    toward = "\\".join(map(str, orientation)) if isinstance(orientation, Iterable) else ""
     return {
         "format": "dicom",
         "modality": kind,
         "view": _view(dataset, where),
         "laterality": laterality if laterality in ("L", "R", "B") else None,
-        "orientation": "\\".join(map(str, orientation)) if orientation is not None and orientation != "" else None,
+        "orientation": toward if re.fullmatch(r"[AFHLPR]{1,3}(\\[AFHLPR]{1,3})?", toward) else None,
         "spacing": spacing,
         "photometric": image.header.photometric,
         "bits": image.header.stored,
@@ -217,7 +214,8 @@ def _view(dataset: Any, where: str) -> str | None:
     codes = None if said else tag(dataset, "ViewCodeSequence", where)
     if codes:
         said = str(tag(codes[0], "CodeMeaning", where) or "").strip()
-    return view_name(said) if said else None
+    view = view_name(said)
+    return view if re.fullmatch(r"[A-Z0-9 ]{1,64}", view) else None  # other text may name a patient
 
 
 def _list(tables: list[Any], windows: list[tuple[float, float]]) -> str:

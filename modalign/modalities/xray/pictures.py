@@ -15,6 +15,7 @@ import torch
 
 from modalign.errors import MissingExtraError, ReadError
 from modalign.modalities.imaging.dicom import MOST_PIXELS
+from modalign.modalities.imaging.npy import load_npy
 from modalign.modalities.xray.fields import XrayFields
 from modalign.modalities.xray.reader import Array, Picture
 
@@ -99,6 +100,8 @@ def _values(image: Any, kind: str, fields: XrayFields, where: str) -> Picture:
     """A decoded image -> values in [0, 1], by its mode."""
     mode = image.mode
     meta: dict[str, Any] = {"format": kind, "lossy": kind in ("jpeg", "mpo")}
+    if mode in DEEP and "transparency" in image.info:  # Pillow would cut its values to 8 bits
+        raise ReadError(f"{where}: has 16 bits and a grey that stands for transparent; flatten it")
     if mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         if rgba.getextrema()[3] != (255, 255):
@@ -134,13 +137,7 @@ def read_npy(path: Path, fields: XrayFields) -> Picture:
     Raises:
         ReadError: damaged, of objects, or of a range that is not known.
     """
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ReadError(f"{path}: is no readable .npy file of numbers ({_short(error)}); save it again") from error
-    if not isinstance(array, np.ndarray):
-        raise ReadError(f"{path}: holds several arrays; save the one image as .npy")
-    return from_array(array, fields, str(path))
+    return from_array(load_npy(path), fields, str(path))
 
 
 def from_array(source: Any, fields: XrayFields, where: str) -> Picture:
