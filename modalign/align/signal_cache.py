@@ -186,6 +186,6 @@ def load_prepared(
         except ReadError as error:
             raise ReadError(f"{source if isinstance(source, (str, Path)) else modality.name}: {error}") from error
 
-    if cache is None or type(processing).prepare is Processing.prepare:
+    if cache is None or not processing.kept or type(processing).prepare is Processing.prepare:
         return make()
     return cache.take(source, fields, modality.name, processing, make)

@@ -103,6 +103,8 @@ class Processing(BaseModel):
     """Signal -> tensors, deterministic. Its fields are its parameters, and are saved with the weights."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    kept: ClassVar[bool] = True
+    """Whether what `prepare` makes is worth its place on disk; otherwise it is kept in memory alone."""
 
     def __call__(self, signal: Signal) -> dict[str, Tensor]:
         """Turn one Signal into the encoder's inputs, without a batch axis; `values` has shape (C, T) by default."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from modalign.align.signal_cache import SignalCache, load_prepared
 from modalign.errors import ReadError, RecipeError
 from modalign.modalities import get_modality
 from modalign.modalities.audio.augment import Gain, Noise, SpecAugment, TimeShift, coloured_noise
@@ -62,11 +64,28 @@ def test_crop_is_one_window_drawn_from_the_generator() -> None:
     process = AudioProcessing(seconds=2.0)
     signal = sound(5.0, rate=44_100)
     one, same, other = (process.crop(signal, seeded(s)).data for s in (1, 1, 2))
-    assert one.shape == (1, 88_200)
+    assert one.shape == (1, 44_100)  # at the front end's rate
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     assert process.crop(sound(1.0), seeded()).data.shape == (1, 22_050)
-    assert AudioProcessing(frontend="waveform").crop(signal, seeded()) is signal
+    short = sound(5.0, rate=16_000)
+    assert torch.equal(AudioProcessing(frontend="waveform").crop(short, seeded()).data, short.data)
+
+
+def test_resampling_is_done_once_and_kept_in_memory_alone(tmp_path: Path) -> None:
+    process, signal = AudioProcessing(seconds=2.0), sound(5.0, rate=44_100)
+    prepared = process.prepare(signal)
+    assert prepared.rate == 22_050
+    assert torch.equal(process.prepare(prepared).data, prepared.data)
+    assert torch.equal(process(prepared)["wave"], process(signal)["wave"])
+    assert torch.equal(process.crop(prepared, seeded()).data, process.crop(signal, seeded()).data)
+    ends = [process.segments(s)[-1].data for s in (prepared, signal)]
+    assert torch.equal(*ends)
+    source = tmp_path / "a.npy"  # never opened: only what is kept on disk is looked up there
+    cache = SignalCache(tmp_path / "cache")
+    read = SimpleNamespace(name="audio", load=lambda source, **fields: signal)
+    assert torch.equal(load_prepared(cache, source, {}, read, process).data, prepared.data)
+    assert not (tmp_path / "cache").exists()
 
 
 def test_items_of_many_rates_and_lengths_make_one_batch() -> None:
@@ -175,7 +194,7 @@ def test_the_small_front_end_follows_the_rate() -> None:
 
 def test_long_waveforms_are_cut_into_windows_of_half_a_minute() -> None:
     windows = AudioProcessing(frontend="waveform").segments(Signal(torch.zeros(1, 95 * 1000), 1000.0, ("mono",)))
-    assert [w.data.shape[1] for w in windows] == [30_000] * 4
+    assert [w.data.shape[1] for w in windows] == [480_000] * 4
 
 
 # Augmentation

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -126,6 +126,23 @@ class AudioProcessing(Processing):
         """The window in samples."""
         return round(self.spec.seconds * self.spec.rate)
 
+    kept: ClassVar[bool] = False  # resampling again is cheaper than a second copy of every recording
+
+    def prepare_parameters(self) -> dict[str, Any]:
+        """What `prepare` depends on."""
+        return {"rate": self.spec.rate}
+
+    def prepare(self, signal: Signal) -> Signal:
+        """Resample to the front end's rate: the very signal where it has that rate, or none.
+
+        Raises:
+            ReadError: the signal has no rate.
+        """
+        if signal.rate is None:
+            raise ReadError("audio: the signal has no rate; read it with audio.rate (Hz)")
+        wave = resample(signal.data[0], signal.rate, self.spec.rate)
+        return replace(signal, data=wave.unsqueeze(0), rate=float(self.spec.rate))
+
     def __call__(self, signal: Signal) -> dict[str, Tensor]:
         """Signal (1, T) -> `wave` (T',) at the front end's rate, and `real`, how many samples of it are sound.
 
@@ -135,11 +152,10 @@ class AudioProcessing(Processing):
             ReadError: the signal has no rate, or no sample.
         """
         spec, samples = self.spec, self.samples
-        if signal.rate is None:
-            raise ReadError("audio: the signal has no rate; read it with audio.rate (Hz)")
         if signal.data.shape[-1] == 0:
             raise ReadError("audio: the signal has no samples")
-        wave = resample(signal.data[0], signal.rate, spec.rate)
+        signal = self.prepare(signal)
+        wave = signal.data[0]
         if len(wave) > samples and spec.longer == "rand_trunc":
             first = (len(wave) - samples) // 2
             wave = wave[first : first + samples]
@@ -213,26 +229,23 @@ class AudioProcessing(Processing):
         if spec.longer == "fusion":
             starts = tuple(torch.rand(3, generator=generator, dtype=torch.float64).tolist())
             return replace_meta(signal, {STARTS: starts})
-        width = self._width(signal)
-        if width is None or signal.data.shape[-1] <= width:
+        signal, width = self.prepare(signal), self.samples
+        if signal.data.shape[-1] <= width:
             return signal
         first = int(torch.randint(signal.data.shape[-1] - width + 1, (), generator=generator))
         return Signal(signal.data[:, first : first + width], signal.rate, signal.channels, signal.meta)
 
     def segments(self, signal: Signal) -> list[Signal]:
         """The windows that cover a recording, `hop` seconds apart, the last one at its end; with fusion, the whole."""
-        width = self._width(signal)
-        if width is None or self.spec.longer == "fusion":
+        signal, width = self.prepare(signal), self.samples
+        if self.spec.longer == "fusion":
             return [signal]
         left = signal.data.shape[-1] - width
         if left <= REMAINDER * width:
             return [signal]
-        step = max(1, round((self.hop or self.spec.seconds) * float(signal.rate or 1.0)))
+        step = max(1, round((self.hop or self.spec.seconds) * self.spec.rate))
         starts = [*range(0, left, step), left]
         return [Signal(signal.data[:, s : s + width], signal.rate, signal.channels, signal.meta) for s in starts]
-
-    def _width(self, signal: Signal) -> int | None:
-        return None if signal.rate is None else math.ceil(self.spec.seconds * signal.rate)
 
     def fit(self, signals: Iterable[Signal]) -> Self:
         """For "logmel": a copy with each band's mean and standard deviation over (up to 2,000) recordings.
@@ -246,7 +259,7 @@ class AudioProcessing(Processing):
         count, total, squares = 0, torch.zeros(spec.mels).double(), torch.zeros(spec.mels).double()
         for signal in islice(signals, FITTED):
             wave, _ = fill(
-                resample(signal.data[0], float(signal.rate or spec.rate), spec.rate),
+                self.prepare(signal).data[0],
                 frontends.least_samples(spec), "pad",
             )  # fmt: skip
             block = frontends.features(wave.unsqueeze(0), spec)[0].double()
