@@ -77,6 +77,7 @@ STUDIES = (
     Study(
         "esc10", "esc50", "audio_esc10", "10 environmental sounds", "seen classes, 5 official folds", "audio", "audio",
         [Fold({"part": "esc10", "fold": str(k)}) for k in range(1, 6)],
+        ["training.epochs=20", "training.evaluate_every=10"],
     ),
     Study(
         "fsdd-official", "fsdd", "audio_fsdd600", "10 spoken digits",
