@@ -73,7 +73,9 @@ def linear_floor(train: AlignmentDataset, test: AlignmentDataset, tower: str, la
     if not several and len({rows[i].labels[0] for i in known}) < 2:
         return None
     features, rows = features[known], [rows[i] for i in known]
-    strength = chosen_strength(features, rows, labels, several)
+    # Where an official split lets groups cross it, the test rows' groups were seen, and held-out rows stand for them.
+    by_group = not train.manifest.official_split
+    strength = chosen_strength(features, rows, labels, several, by_group)
     return logistic_scores(features, rows, tested, labels, several, strength)
 
 
@@ -96,11 +98,13 @@ def logistic_scores(
     return scores
 
 
-def chosen_strength(features: Array, rows: Sequence[Row], labels: Sequence[str], several: bool) -> float:
-    """The strength of `STRENGTHS` that does best on held-out groups of these rows; 1 where there are too few."""
+def chosen_strength(
+    features: Array, rows: Sequence[Row], labels: Sequence[str], several: bool, by_group: bool = True
+) -> float:
+    """The strength of `STRENGTHS` that does best on held-out groups (or rows) of these; 1 where there are too few."""
     from sklearn.model_selection import GroupKFold
 
-    groups = [row.group or row.cluster or row.id for row in rows]
+    groups = [(row.group or row.cluster or row.id) if by_group else row.id for row in rows]
     folds = min(FOLDS, len(set(groups)))
     if folds < 2:
         return 1.0

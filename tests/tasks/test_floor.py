@@ -58,7 +58,10 @@ def test_the_strength_is_chosen_by_held_out_groups(manifest):
     informative = truth[:, None] * 2.0 + generator.normal(size=(60, 2))
     chosen = chosen_strength(np.hstack([informative, noise]), rows, ["a", "b"], several=False)
     assert chosen < 1
-    assert chosen_strength(informative, [replace(r, group="one") for r in rows], ["a", "b"], several=False) == 1
+    alone = [replace(r, group="one") for r in rows]
+    assert chosen_strength(informative, alone, ["a", "b"], several=False) == 1
+    both = np.hstack([informative, noise])
+    assert chosen_strength(both, alone, ["a", "b"], several=False, by_group=False) < 1
 
 
 def test_one_against_rest_leaves_labels_without_positives_at_zero():
