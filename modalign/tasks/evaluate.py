@@ -164,4 +164,7 @@ def evaluate_zero_shot(
         rows=kept.rows,
         results=results,
         notes=notes,
+        embeddings=embedded,
+        classes=classifier.class_embeddings,
+        scale=model.temperature().item(),
     )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from torch import Tensor
 
 from modalign.align.manifest import Manifest, Row
 from modalign.align.metrics import cluster_bootstrap, confusion_matrix, macro_auroc
@@ -31,6 +32,16 @@ class Result:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Table:
+    """A further table of an evaluation: classes, subgroups, templates, shots. Cells are words or figures."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | float]]
+    note: str = ""
+
+
 @dataclass
 class Evaluation:
     """What was measured, on which rows, by which protocol.
@@ -43,6 +54,10 @@ class Evaluation:
         rows: the rows scored.
         results: the table, best last; the last with scores is the model's own.
         notes: what a reader must know.
+        tables: what is told beside the main table.
+        embeddings: (N, dim) unit rows of the items, where the model made some.
+        classes: (C, dim) unit rows of the labels, likewise.
+        scale: the model's 1 / temperature, for probabilities.
     """
 
     title: str
@@ -52,6 +67,10 @@ class Evaluation:
     rows: list[Row]
     results: list[Result]
     notes: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    embeddings: Tensor | None = field(default=None, repr=False)
+    classes: Tensor | None = field(default=None, repr=False)
+    scale: float | None = None
 
     @property
     def multi_label(self) -> bool:
@@ -117,7 +136,20 @@ class Evaluation:
                 for r in self.results
             ],
             "notes": self.notes,
+            "tables": [
+                {
+                    "title": t.title,
+                    "note": t.note,
+                    "columns": list(t.columns),
+                    "rows": [list(map(_cell, r)) for r in t.rows],
+                }
+                for t in self.tables
+            ],
         }
+
+
+def _cell(value: str | float) -> str | float | None:
+    return value if isinstance(value, str) else _json(value)
 
 
 def _json(value: float) -> float | None:

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from modalign.tasks.evaluation import Array, Evaluation, Result
+from modalign.tasks.evaluation import Array, Evaluation, Result, Table
+from modalign.tasks.table import figure
 
 STYLE = """
 :root { color-scheme: light; --ink: #1c2430; --soft: #5d6b7e; --line: #dde3ea; --fill: 37, 99, 170; }
@@ -72,6 +73,20 @@ def _section(evaluation: Evaluation) -> str:
         f"<tbody>{rows}</tbody></table></div>"
         + (f"<ul class='soft'>{notes}</ul>" if notes else "")
         + (_matrix(matrix, evaluation.labels, evaluation.main.name) if matrix is not None else "")
+        + "".join(_further(table) for table in evaluation.tables)
+    )
+
+
+def _further(table: Table) -> str:
+    head = "".join(f"<th>{_e(column)}</th>" for column in table.columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td{'' if isinstance(c, str) else ' class=n'}>{_e(figure(c))}</td>" for c in row) + "</tr>"
+        for row in table.rows
+    )
+    note = f"<p class='soft'>{_e(table.note)}</p>" if table.note else ""
+    return (
+        f"<h3>{_e(table.title)}</h3>{note}<div class='scroll'><table><thead><tr>{head}</tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
     )
 
 

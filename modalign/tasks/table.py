@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from modalign.tasks.evaluation import Evaluation
+from modalign.tasks.evaluation import Table as FurtherTable
 
 
 def print_table(evaluation: Evaluation, console: Console | None = None) -> None:
@@ -27,5 +30,26 @@ def print_table(evaluation: Evaluation, console: Console | None = None) -> None:
         style = "bold" if result is evaluation.main else ""
         table.add_row(escape(result.name), f"{result.value:.3f}", interval, escape(result.note), style=style)
     console.print(table)
+    for further in evaluation.tables:
+        console.print(_further(further))
+        if further.note:
+            console.print(f"  {escape(further.note)}", style="dim")
     for note in evaluation.notes:
         console.print(f"  {escape(note)}", style="dim")
+
+
+def figure(value: str | float) -> str:
+    """A cell as it is printed: words as they are, counts whole, other figures to three places."""
+    if isinstance(value, str):
+        return value
+    return f"{value:,}" if isinstance(value, int) else "" if math.isnan(value) else f"{value:.3f}"
+
+
+def _further(table: FurtherTable) -> Table:
+    made = Table(title=escape(table.title), title_justify="left", title_style="bold")
+    for i, column in enumerate(table.columns):
+        words = all(isinstance(row[i], str) for row in table.rows)
+        made.add_column(escape(column), justify="left" if words else "right")
+    for row in table.rows:
+        made.add_row(*(escape(figure(cell)) for cell in row))
+    return made

@@ -1,16 +1,11 @@
-"""Pure metrics. Retrieval counts every equal item as relevant, and gives equal scores their expected rank."""
+"""Retrieval: every equal item is relevant, and equal scores have their expected rank."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from collections.abc import Hashable, Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-
-Array = NDArray[Any]
 
 
 def recall_at_k(
@@ -78,56 +73,3 @@ def _hit_probability(above: Tensor, ties: Tensor, good: Tensor, k: int) -> Tenso
 
 def _log_choose(n: Tensor, k: Tensor) -> Tensor:
     return torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
-
-
-def confusion_matrix(truth: Sequence[str], predicted: Sequence[str], labels: Sequence[str]) -> Array:
-    """(C, C) counts: row = truth, column = prediction, in the order of `labels`."""
-    place = {label: i for i, label in enumerate(labels)}
-    matrix = np.zeros((len(labels), len(labels)), dtype=np.int64)
-    np.add.at(matrix, ([place[t] for t in truth], [place[p] for p in predicted]), 1)
-    return matrix
-
-
-def cluster_bootstrap(
-    statistic: Callable[[Array], float], clusters: Sequence[Hashable], draws: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """A 95 % percentile interval by resampling whole clusters (recordings, people) with replacement, never windows.
-
-    Args:
-        statistic: (M,) row indices, repeats included, -> the figure.
-        clusters: N keys: which cluster each row belongs to.
-        draws: resamples.
-        seed: of the resampling.
-
-    Example:
-        >>> correct = np.array([1, 1, 0, 0])
-        >>> cluster_bootstrap(lambda rows: correct[rows].mean(), ["a", "a", "b", "b"])
-        (0.0, 1.0)
-    """
-    members: dict[Hashable, list[int]] = {}
-    for i, cluster in enumerate(clusters):
-        members.setdefault(cluster, []).append(i)
-    rows = [np.array(m) for m in members.values()]
-    generator = np.random.default_rng(seed)
-    values = []
-    for _ in range(draws):
-        picked = generator.integers(len(rows), size=len(rows))
-        values.append(statistic(np.concatenate([rows[p] for p in picked])))
-    low, high = np.nanpercentile(values, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def macro_auroc(truth: Array, scores: Array) -> tuple[float, list[int]]:
-    """Mean AUROC over the classes that have both positives and negatives, and the classes left out.
-
-    Args:
-        truth: (N, C) of 0 and 1.
-        scores: (N, C).
-    """
-    from sklearn.metrics import roc_auc_score
-
-    kept = [c for c in range(truth.shape[1]) if 0 < truth[:, c].sum() < len(truth)]
-    left_out = [c for c in range(truth.shape[1]) if c not in kept]
-    if not kept:
-        return float("nan"), left_out
-    return float(np.mean([roc_auc_score(truth[:, c], scores[:, c]) for c in kept])), left_out
