@@ -337,7 +337,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def build_model(recipe: Recipe, started: Collection[str] | None = None) -> AlignmentModel:
-    """The model of a recipe, its random parts drawn from the recipe's seed, its weights from `recipe.init` if it has one.
+    """The model of a recipe: random parts drawn from its seed, weights from `recipe.init` where it has one.
 
     Args:
         recipe: the recipe.

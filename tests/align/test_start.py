@@ -57,8 +57,8 @@ def test_refusals(base, text_checkpoint, tmp_path, manifest):
     saved = str(tmp_path / "base" / "model")
     with pytest.raises(RecipeError, match="the projection of 'text' in"):
         build_model(make_recipe(text_checkpoint, dim=8, init=saved))
+    towers = {**make_recipe(text_checkpoint).model_dump()["towers"], "tone": {"options": {"width": 5}}}
     with pytest.raises(RecipeError, match="the encoder of 'tone' in"):
-        towers = {**make_recipe(text_checkpoint).model_dump()["towers"], "tone": {"options": {"width": 5}}}
         build_model(make_recipe(text_checkpoint, towers=towers, init=saved))
     with pytest.raises(ModelError, match="no such folder"):
         build_model(make_recipe(text_checkpoint, init=str(tmp_path / "nothing" / "at" / "all")))
