@@ -167,6 +167,7 @@ class Modality:
         fields: what a manifest may say of a source in `<modality>.<key>` columns, a pydantic model.
         augmentations: augmentation name -> class.
         is_path: whether a manifest's cell is a path (True) or the content itself (text).
+        private: whether its recordings may show patients; reports then show none unasked, and no ids. Safe by default.
         templates: prompt templates with `{label}`.
         descriptions: label -> sentences, for labels the modality knows.
     """
@@ -178,6 +179,7 @@ class Modality:
     fields: ClassVar[type[BaseModel] | None] = None
     augmentations: ClassVar[Mapping[str, type[Augmentation]]] = {}
     is_path: ClassVar[bool] = True
+    private: ClassVar[bool] = True
     templates: ClassVar[tuple[str, ...]] = ("{label}",)
     descriptions: ClassVar[Mapping[str, Sequence[str]]] = {}
 

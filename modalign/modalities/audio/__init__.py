@@ -35,6 +35,7 @@ class Audio(Modality):
     default_encoder = "cnn"
     fields = AudioFields
     augmentations = AUGMENTATIONS
+    private = False
     templates = (
         "This is a sound of {label}.",
         "the sound of {label}",

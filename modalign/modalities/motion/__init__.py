@@ -56,6 +56,7 @@ class Motion(Modality):
         "location_mask": LocationMask,
         "keep_locations": KeepLocations,
     }
+    private = False
     templates = (
         "a person {label}",
         "a person is {label}",
