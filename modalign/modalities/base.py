@@ -168,6 +168,7 @@ class Modality:
         fields: what a manifest may say of a source in `<modality>.<key>` columns, a pydantic model.
         augmentations: augmentation name -> class.
         is_path: whether a manifest's cell is a path (True) or the content itself (text).
+        private: whether its recordings may show patients; reports then show none unasked, and no ids. Safe by default.
         templates: prompt templates with `{label}`.
         negations: prompt templates with `{label}` that say a label is absent.
         descriptions: label -> sentences, for labels the modality knows.
@@ -182,6 +183,7 @@ class Modality:
     fields: ClassVar[type[BaseModel] | None] = None
     augmentations: ClassVar[Mapping[str, type[Augmentation]]] = {}
     is_path: ClassVar[bool] = True
+    private: ClassVar[bool] = True
     templates: ClassVar[tuple[str, ...]] = ("{label}",)
     negations: ClassVar[tuple[str, ...]] = ("no {label}",)
     descriptions: ClassVar[Mapping[str, Sequence[str]]] = {}

@@ -35,6 +35,7 @@ class Audio(Modality):
     default_encoder = "cnn"
     fields = AudioFields
     augmentations = AUGMENTATIONS
+    private = False
     templates, negations, opposites = read_wording(Path(__file__).with_name("templates.yaml"))
     descriptions = Descriptions(Path(__file__).with_name("descriptions.yaml"))
     label_sets = LabelSets(Path(__file__).with_name("label_sets.yaml"))

@@ -56,6 +56,7 @@ class Motion(Modality):
         "location_mask": LocationMask,
         "keep_locations": KeepLocations,
     }
+    private = False
     templates, negations, opposites = read_wording(Path(__file__).with_name("templates.yaml"))
     descriptions = Descriptions(Path(__file__).with_name("descriptions.yaml"))
     label_sets = LabelSets(Path(__file__).with_name("label_sets.yaml"))
