@@ -16,8 +16,9 @@ from modalign.align import adapter, storage
 from modalign.align.config import ModelConfig, Recipe, TowerConfig
 from modalign.align.lora import add_lora, merge_lora
 from modalign.align.projection import Projection
+from modalign.align.start import start_from
 from modalign.align.temperature import Temperature
-from modalign.errors import ModelError, RecipeError, suggest
+from modalign.errors import ModelError, suggest
 from modalign.modalities.base import Encoder, Modality, Processing, Signal
 from modalign.modalities.registry import get_modality
 
@@ -354,49 +355,3 @@ def build_model(recipe: Recipe, started: Collection[str] | None = None) -> Align
         source = AlignmentModel.from_pretrained(recipe.init).merge()
         start_from(model, source, set(source.towers if started is None else started), recipe.init)
     return model
-
-
-def start_from(model: AlignmentModel, source: AlignmentModel, names: Collection[str], where: str) -> None:
-    """Give a model the weights, constants and temperature of another, tower by tower; under a LoRA, those of its base.
-
-    Args:
-        model: changed in place.
-        source: a plain model (`merge()` it first).
-        names: the towers to take.
-        where: the source's name, for errors.
-
-    Raises:
-        RecipeError: nothing is shared, or a tower differs.
-    """
-    shared = [name for name in model.towers if name in names and name in source.towers]
-    if not shared:
-        raise RecipeError(f"init: {where} has none of these towers; it has {', '.join(source.towers)}")
-    for name in shared:
-        mine, theirs = model.tower(name), source.tower(name)
-        encoder = {_plain(key): value for key, value in mine.encoder.state_dict().items() if ".lora_" not in key}
-        _copy(encoder, theirs.encoder.state_dict(), f"init: the encoder of {name!r} in {where}")
-        _copy(
-            mine.projection.state_dict(), theirs.projection.state_dict(), f"init: the projection of {name!r} in {where}"
-        )
-        mine.processing = theirs.processing
-    with torch.no_grad():
-        model.temperature.log_scale.copy_(source.temperature.log_scale)
-        if model.temperature.bias is not None and source.temperature.bias is not None:
-            model.temperature.bias.copy_(source.temperature.bias)
-        model.temperature.clamp_()
-    model.started = frozenset(shared)
-    model.remember_buffers()
-
-
-def _plain(key: str) -> str:
-    """A weight's name without what peft puts around it."""
-    return key.removeprefix("base_model.model.").replace(".base_layer.", ".")
-
-
-@torch.no_grad()
-def _copy(into: Mapping[str, Tensor], source: Mapping[str, Tensor], where: str) -> None:
-    wrong = [k for k in {*into, *source} if k not in into or k not in source or into[k].shape != source[k].shape]
-    if wrong:
-        raise RecipeError(f"{where} is another one than the recipe's ({sorted(wrong)[0]}); give it the same options")
-    for key, value in into.items():
-        value.copy_(source[key])
