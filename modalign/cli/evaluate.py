@@ -44,6 +44,7 @@ def command(
     from modalign.align.manifest import read_descriptions
     from modalign.align.privacy import without_paths
     from modalign.cli._common import bar, command_line, load, load_untrained
+    from modalign.tasks.card import check_card, update_card
     from modalign.tasks.evaluate import evaluate_zero_shot
     from modalign.tasks.report import gallery, write_report
     from modalign.tasks.report.examples import check_plot
@@ -56,6 +57,7 @@ def command(
         check_plot()
     said = read_descriptions(descriptions) if descriptions else None
     loaded = load(model)
+    card_file = check_card(loaded.base) if card else None
     rows = open_manifest(loaded.source, manifest, allow_outside=allow_outside)
     text = (loaded.record or {}).get("text", "text")
     with bar("embedding", len(rows.split(split).rows)) as advance:
@@ -84,3 +86,6 @@ def command(
         examples=gallery(evaluation, loaded.tower(modality).modality, modality, examples),
     )
     print(f"Wrote {out / 'metrics.json'}, {out / 'predictions.parquet'}, {out / 'report.html'}")
+    if card_file is not None:
+        update_card(card_file, evaluation, manifest.stem, split)
+        print(f"Wrote the figures into {card_file}")

@@ -11,7 +11,8 @@ from modalign.tasks.table import figure as written
 STYLE = """
 :root { color-scheme: light; --ink: #1c2430; --soft: #556274; --line: #dde3ea; --pale: #f0f3f7; --fill: 37, 99, 170; }
 * { box-sizing: border-box; }
-html { font-size: 16px; } body { font: 1rem/1.5 system-ui, "Segoe UI", sans-serif; color: var(--ink); background: #fff; margin: 0; }
+html { font-size: 16px; }
+body { font: 1rem/1.5 system-ui, "Segoe UI", sans-serif; color: var(--ink); background: #fff; margin: 0; }
 main { max-width: 1020px; margin: 2.5rem auto; padding: 0 1.25rem; }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .25rem; }
 h2 { font-size: 1.3rem; margin: 2.75rem 0 .25rem; border-top: 1px solid var(--line); padding-top: 1.5rem; }
