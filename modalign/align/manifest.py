@@ -208,6 +208,7 @@ def check_groups(manifest: Manifest) -> None:
                 f"would not be of unseen {unit}. Move its rows to one split, or, if the split is the data set's own, "
                 f"write 'official_split: true' in {Path(manifest.path).stem}.meta.yaml (reports then say "
                 "'not subject-independent')"
+                + ("; rows of one file are one recording, unless 'cluster' names others" if manifest.unnamed else "")
             )
 
 
