@@ -220,6 +220,27 @@ class Modality:
         """A fixed-length vector of hand features for the linear floor, or None where there is no such floor."""
         return None
 
+    def plot(self, signal: Signal, ax: Any, relevance: Tensor | None = None) -> None:
+        """Draw a signal as people of its field look at it; here, its channels over seconds.
+
+        Args:
+            signal: what `load` returned.
+            ax: a matplotlib Axes; more axes may be put into its area.
+            relevance: in the signal's own shape, or (T',) over time; drawn as colour over the signal. Its last axis
+                may be coarser than the signal's, and then lies evenly over it.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+            ValueError: the relevance does not fit the signal.
+        """
+        from modalign.modalities.drawing import traces
+
+        traces(signal, ax, relevance)
+
+    def plot_inches(self, signal: Signal) -> tuple[float, float]:
+        """Width and height of an Axes in which `plot` is well read."""
+        return 9.0, 4.0
+
     def build_encoder(self, name: str = "", **options: Any) -> Encoder:
         """Build an encoder by name.
 

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from modalign.modalities.audio.augment import AUGMENTATIONS
 from modalign.modalities.audio.encoders import ENCODERS
 from modalign.modalities.audio.fields import AudioFields
+from modalign.modalities.audio.plot import plot_audio
 from modalign.modalities.audio.processing import AudioProcessing
 from modalign.modalities.audio.reader import read_audio
 from modalign.modalities.audio.summary import log_band_summary
@@ -59,3 +61,7 @@ class Audio(Modality):
     def summary_features(self, signal: Signal) -> np.ndarray[Any, Any]:
         """Mean, standard deviation and 90 % quantile of 40 log-mel bands: (120,), float64."""
         return log_band_summary(signal)
+
+    def plot(self, signal: Signal, ax: Any, relevance: Tensor | None = None) -> None:
+        """The waveform, and the spectrogram on a mel scale below: see `plot.plot_audio`."""
+        plot_audio(signal, ax, relevance)

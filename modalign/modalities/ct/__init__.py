@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from modalign.modalities.base import Modality, Signal
 from modalign.modalities.ct.augment import AUGMENTATIONS
 from modalign.modalities.ct.encoders import ENCODERS
 from modalign.modalities.ct.fields import CtFields
+from modalign.modalities.ct.plot import plot_ct
 from modalign.modalities.ct.processing import CtProcessing
 from modalign.modalities.ct.reader import read_ct
 from modalign.modalities.ct.summary import features
@@ -58,3 +60,11 @@ class Ct(Modality):
     def summary_features(self, signal: Signal) -> np.ndarray[Any, Any]:
         """Shares of densities, volume, extents and a coarse picture: see `summary.features`."""
         return features(signal)
+
+    def plot(self, signal: Signal, ax: Any, relevance: Tensor | None = None) -> None:
+        """Axial slices through a window: see `plot.plot_ct`."""
+        plot_ct(signal, ax, relevance)
+
+    def plot_inches(self, signal: Signal) -> tuple[float, float]:
+        """Room for twelve slices."""
+        return 9.0, 7.0

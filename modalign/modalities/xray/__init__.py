@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from modalign.modalities.base import Modality, Signal
 from modalign.modalities.descriptions import Descriptions
@@ -13,6 +14,7 @@ from modalign.modalities.registry import register_modality
 from modalign.modalities.xray.augment import AUGMENTATIONS
 from modalign.modalities.xray.encoders import ENCODERS
 from modalign.modalities.xray.fields import XrayFields
+from modalign.modalities.xray.plot import plot_xray
 from modalign.modalities.xray.processing import XrayProcessing
 from modalign.modalities.xray.reader import read_xray
 from modalign.modalities.xray.summary import pixels
@@ -57,3 +59,11 @@ class Xray(Modality):
     def summary_features(self, signal: Signal) -> np.ndarray[Any, Any]:
         """The image at 48 x 48: (2304,), float64."""
         return pixels(signal)
+
+    def plot(self, signal: Signal, ax: Any, relevance: Tensor | None = None) -> None:
+        """The image in grey: see `plot.plot_xray`."""
+        plot_xray(signal, ax, relevance)
+
+    def plot_inches(self, signal: Signal) -> tuple[float, float]:
+        """Nearly square."""
+        return 5.0, 5.0
