@@ -2,6 +2,7 @@
 
 import base64
 import re
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -134,7 +135,7 @@ def test_whatever_an_evaluation_lacks_is_left_out(change):
     else:
         one.embeddings = None
     page = check(render("title", [one]))
-    assert ("Map of embeddings" in "".join(page.words)) == (change in ("no scores", "other scores"))
+    assert ("Map of embeddings" in "".join(page.words)) == (change == "no scores")
 
 
 def test_class_figures_are_scikit_learns_and_intervals_resample_groups():
@@ -162,7 +163,7 @@ def test_probabilities_are_a_softmax_at_the_models_scale_and_none_for_several_la
     one = evaluation()
     scores = one.main.scores
     expected = torch.tensor(scores * 14.0).softmax(1).numpy()
-    np.testing.assert_allclose(probabilities(one, scores), expected, rtol=1e-6)
+    np.testing.assert_allclose(probabilities(one, scores), expected, rtol=1e-4)
     one.scale = None
     assert probabilities(one, scores) is None
     np.testing.assert_allclose(probabilities(one, expected), expected)
@@ -172,7 +173,7 @@ def test_probabilities_are_a_softmax_at_the_models_scale_and_none_for_several_la
     assert f"calibration error {1 - right:.3f}" in reliability_chart(one, sure)
 
 
-def test_maps():
+def test_maps(monkeypatch):
     rows = np.random.default_rng(0).normal(size=(40, 6)) * [9, 4, 1, 1, 1, 1]
     placed, said = pca(rows)
     assert abs(np.corrcoef(placed[:, 0], rows[:, 0])[0, 1]) > 0.99
@@ -181,8 +182,12 @@ def test_maps():
     assert "0.0 " in f"{ticks(0, 1)[0]} "
     with pytest.raises(RecipeError, match="--map 'umpa' is not known: did you mean 'umap'"):
         check_projection("umpa")
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(MissingExtraError, match=r"modalign\[umap\]"):
+        check_projection("umap")
 
 
+@pytest.mark.slow
 def test_a_map_by_umap():
     pytest.importorskip("umap")
     assert "UMAP by cosine" in "".join(check(render("t", [evaluation(rows=30)], projection="umap")).words)
@@ -242,8 +247,6 @@ def test_recordings_of_patients_are_shown_only_when_asked_for(run, manifest, mon
 
 
 def test_without_matplotlib_a_report_is_made_and_says_so(run, manifest, monkeypatch):
-    import sys
-
     from modalign import AlignmentModel
 
     one = evaluate_zero_shot(AlignmentModel.from_pretrained(run), manifest, "tone")

@@ -73,7 +73,7 @@ def check_projection(name: str) -> None:
 
 def map_section(evaluation: Evaluation, projection: str) -> str:
     """Two maps side by side and their key; empty where the evaluation holds no embeddings."""
-    if evaluation.embeddings is None or len(evaluation.embeddings) < 3:
+    if evaluation.embeddings is None or len(evaluation.embeddings) != len(evaluation.rows) or len(evaluation.rows) < 3:
         return ""
     items = evaluation.embeddings.numpy()
     labels = [row.labels for row in evaluation.rows]
