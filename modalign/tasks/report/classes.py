@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modalign.align.metrics import cluster_draws, count, percentile_interval, units_of, weighted_areas
+from modalign.align.metrics.classification import precision, recall
 from modalign.tasks.evaluation import Evaluation, unit_of_resampling
 from modalign.tasks.report.markup import esc, measured, scroll
-from modalign.tasks.report.resampling import auroc_interval, draws_of, ratio_intervals
 
 Array = NDArray[Any]
 Figure = tuple[float, tuple[float, float]]
@@ -47,24 +48,24 @@ def class_section(evaluation: Evaluation, scores: Array) -> str:
 
 def recall_and_precision(evaluation: Evaluation, truth: Array, scores: Array) -> dict[str, list[Figure]]:
     """Recall and precision of each class, of one label a row."""
-    units, _ = unit_of_resampling(evaluation.rows)
+    unit, units = units_of(unit_of_resampling(evaluation.rows)[0])
     chosen = np.eye(len(evaluation.labels), dtype=int)[scores.argmax(1)]
-    hits = truth * chosen
-    found = {}
-    for name, whole in (("recall", truth), ("precision", chosen)):
-        intervals = ratio_intervals(hits, whole, units)
-        with np.errstate(invalid="ignore"):
-            values = hits.sum(0) / whole.sum(0)
-        found[name] = [(float(v), (float(low), float(high))) for v, (low, high) in zip(values, intervals)]
-    return found
+    by_unit = count(truth, chosen, unit, units)
+    whole, drawn = by_unit.weighted(np.ones((1, units))), by_unit.weighted(cluster_draws(units))
+    return {
+        figure.__name__: [
+            (float(value), percentile_interval(draws)) for value, draws in zip(figure(whole)[0], figure(drawn).T)
+        ]
+        for figure in (recall, precision)
+    }
 
 
 def aurocs(evaluation: Evaluation, truth: Array, scores: Array) -> dict[str, list[Figure]]:
     """AUROC of each class; NaN for those of all rows or of none."""
-    weights, unit = draws_of(unit_of_resampling(evaluation.rows)[0], draws=200)
-    none = (float("nan"), (float("nan"), float("nan")))
-    figures = [
-        auroc_interval(truth[:, c], scores[:, c], weights, unit) if 0 < truth[:, c].sum() < len(truth) else none
-        for c in range(truth.shape[1])
-    ]
+    unit, units = units_of(unit_of_resampling(evaluation.rows)[0])
+    weights = np.concatenate([np.ones((1, units)), cluster_draws(units, 200)])  # the first: every row once
+    figures: list[Figure] = []
+    for c in range(truth.shape[1]):
+        areas, _ = weighted_areas(truth[:, c], scores[:, c], weights, unit)
+        figures.append((float(areas[0]), percentile_interval(areas[1:])))
     return {"AUROC": figures}

@@ -139,7 +139,7 @@ def picture(signal: Any, modality: Modality) -> str:
     from matplotlib.lines import Line2D
 
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "modalign", "font.size": 9}):
-        figure = Figure(figsize=(7.2, 4.2), dpi=110, layout="constrained")
+        figure = Figure(figsize=modality.plot_inches(signal), dpi=110, layout="constrained")
         modality.plot(signal, figure.add_subplot())
         lines = [artist for artist in figure.findobj(Line2D) if isinstance(artist, Line2D)]
         if sum(len(line.get_xdata()) for line in lines) > VECTOR_POINTS:

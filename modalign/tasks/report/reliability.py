@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from modalign.align.metrics import cluster_draws, expected_calibration_error, percentile_interval, units_of
+from modalign.align.metrics.calibration import Calibration
 from modalign.tasks.evaluation import Evaluation, unit_of_resampling
 from modalign.tasks.report.drawing import BLUE, INK, SOFT, Chart
 from modalign.tasks.report.markup import chart
-from modalign.tasks.report.resampling import ratio_intervals
 
 Array = NDArray[Any]
 BINS = 10
@@ -25,10 +27,7 @@ def probabilities(evaluation: Evaluation, scores: Array) -> Array | None:
     if evaluation.multi_label:
         return None
     if evaluation.scale is not None:
-        logits = scores * evaluation.scale
-        grown = np.exp(logits - logits.max(1, keepdims=True))
-        made: Array = grown / grown.sum(1, keepdims=True)
-        return made
+        return Calibration((evaluation.scale,))(scores)
     return scores if scores.min() >= 0 and np.allclose(scores.sum(1), 1, atol=1e-3) else None
 
 
@@ -39,14 +38,13 @@ def reliability_chart(evaluation: Evaluation, scores: Array) -> str:
         return ""
     confidence, chosen = p.max(1), p.argmax(1)
     correct = np.array([evaluation.labels[c] == row.labels[0] for c, row in zip(chosen, evaluation.rows)], dtype=float)
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    member = np.eye(BINS)[bins]
+    member = np.eye(BINS)[np.digitize(confidence, np.linspace(0, 1, BINS + 1)[1:-1], right=True)]
     share = member.mean(0)
-    kept = np.flatnonzero(share)
-    accuracy = (member * correct[:, None]).sum(0)[kept] / member.sum(0)[kept]
-    middle = (member * confidence[:, None]).sum(0)[kept] / member.sum(0)[kept]
-    intervals = ratio_intervals(member * correct[:, None], member, unit_of_resampling(evaluation.rows)[0])[kept]
-    error = float((share[kept] * np.abs(accuracy - middle)).sum())
+    member = member[:, share > 0]
+    counts = member.sum(0)
+    accuracy, middle = correct @ member / counts, confidence @ member / counts
+    intervals = _intervals(member, correct, unit_of_resampling(evaluation.rows)[0])
+    error = expected_calibration_error(confidence, correct, BINS)
     drawn = Chart((0, 1), (0, 1), (460, 340))
     drawn.steps(np.linspace(0, 1, BINS + 1), share, SOFT, 0.18)
     drawn.axes("confidence of the chosen class", "accuracy; grey: share of rows", TENTHS, TENTHS)
@@ -63,3 +61,14 @@ def reliability_chart(evaluation: Evaluation, scores: Array) -> str:
         f"{BINS} bins; the mean confidence is {confidence.mean():.3f} and the accuracy {correct.mean():.3f} ({about})."
     )
     return chart(drawn.svg(f"Reliability: {said}"), "Reliability", caption)
+
+
+def _intervals(member: Array, correct: Array, units: Sequence[str]) -> list[tuple[float, float]]:
+    """The share of right rows of each bin, (N, K) members, under the draws of whole groups."""
+    unit, number = units_of(units)
+    by_unit = np.zeros((2, number, member.shape[1]))
+    np.add.at(by_unit[0], unit, member * correct[:, None])
+    np.add.at(by_unit[1], unit, member)
+    right, rows = cluster_draws(number) @ by_unit
+    with np.errstate(invalid="ignore"):
+        return [percentile_interval(draws) for draws in (right / rows).T]
