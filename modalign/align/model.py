@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -17,6 +17,7 @@ from modalign.align.card import HERE, model_card
 from modalign.align.config import ModelConfig, Recipe, TowerConfig
 from modalign.align.lora import add_lora, merge_lora
 from modalign.align.projection import Projection
+from modalign.align.start import start_from
 from modalign.align.temperature import Temperature
 from modalign.errors import ModelError, suggest
 from modalign.modalities.base import Encoder, Modality, Processing, Signal
@@ -152,6 +153,7 @@ class AlignmentModel(
         self.source = config if isinstance(config, ModelConfig) else ModelConfig(**config)
         self.base: str | None = None
         self.seed: int | None = None
+        self.started: frozenset[str] = frozenset()  # towers whose weights and constants came from another model
         self._card: tuple[str, str] | None = None  # the card it was loaded with, and the hash of the weights it is of
         self._saved = ""  # the hash of the weights that were saved last
         self.record: dict[str, Any] | None = None  # what it was trained on, for naming an evaluation's protocol
@@ -365,9 +367,21 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def build_model(recipe: Recipe) -> AlignmentModel:
-    """The model of a recipe, its random parts drawn from the recipe's seed."""
+def build_model(recipe: Recipe, started: Collection[str] | None = None) -> AlignmentModel:
+    """The model of a recipe: random parts drawn from its seed, weights from `recipe.init` where it has one.
+
+    Args:
+        recipe: the recipe.
+        started: the towers that take weights from `recipe.init`; None: all that it has too.
+
+    Raises:
+        RecipeError: `init` has no tower of the recipe's, or one of another shape.
+        ModelError: a checkpoint cannot be loaded.
+    """
     with _seeded(recipe.seed):
         model = AlignmentModel(recipe.model_part())
     model.seed = recipe.seed
+    if recipe.init:
+        source = AlignmentModel.from_pretrained(recipe.init).merge()
+        start_from(model, source, set(source.towers if started is None else started), recipe.init)
     return model

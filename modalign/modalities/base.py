@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from modalign.errors import ReadError, RecipeError, suggest
+from modalign.modalities.descriptions import LabelSet
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,10 @@ class Modality:
         is_path: whether a manifest's cell is a path (True) or the content itself (text).
         private: whether its recordings may show patients; reports then show none unasked, and no ids. Safe by default.
         templates: prompt templates with `{label}`.
+        negations: prompt templates with `{label}` that say a label is absent.
         descriptions: label -> sentences, for labels the modality knows.
+        opposites: label -> sentences that say it is absent, where `negations` would not do ("no finding").
+        label_sets: name -> labels that belong together, those of a public data set for example.
     """
 
     name: str = ""
@@ -181,7 +185,10 @@ class Modality:
     is_path: ClassVar[bool] = True
     private: ClassVar[bool] = True
     templates: ClassVar[tuple[str, ...]] = ("{label}",)
+    negations: ClassVar[tuple[str, ...]] = ("no {label}",)
     descriptions: ClassVar[Mapping[str, Sequence[str]]] = {}
+    opposites: ClassVar[Mapping[str, Sequence[str]]] = {}
+    label_sets: ClassVar[Mapping[str, LabelSet]] = {}
 
     def read(self, source: Any, **fields: Any) -> Signal:
         """Read a path, or an in-memory source, into a Signal. Subclasses say how; callers use `load`.

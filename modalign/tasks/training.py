@@ -107,7 +107,7 @@ def train(
     model.save_pretrained(out / "model")
     if untrained and any(model.tower(name).modality.is_path for name in model.towers):
         baseline = untrained_recipe(recipe, model)
-        twin = build_model(baseline)
+        twin = build_model(baseline, [name for name in model.towers if not model.tower(name).modality.is_path])
         _fit(twin, baseline, rows, val, out / "untrained-checkpoints", resume, "untrained baseline", console)
         twin.record = model.record
         twin.save_pretrained(out / "untrained")

@@ -16,7 +16,7 @@ from modalign.modalities.audio.processing import AudioProcessing
 from modalign.modalities.audio.reader import read_audio
 from modalign.modalities.audio.summary import log_band_summary
 from modalign.modalities.base import Modality, Signal
-from modalign.modalities.descriptions import Descriptions
+from modalign.modalities.descriptions import Descriptions, LabelSets, read_wording
 from modalign.modalities.registry import register_modality
 
 
@@ -38,16 +38,9 @@ class Audio(Modality):
     fields = AudioFields
     augmentations = AUGMENTATIONS
     private = False
-    templates = (
-        "This is a sound of {label}.",
-        "the sound of {label}",
-        "a recording of {label}",
-        "you can hear {label}",
-        "an audio clip of {label}",
-        "{label} is heard nearby",
-        "{label}",
-    )
+    templates, negations, opposites = read_wording(Path(__file__).with_name("templates.yaml"))
     descriptions = Descriptions(Path(__file__).with_name("descriptions.yaml"))
+    label_sets = LabelSets(Path(__file__).with_name("label_sets.yaml"))
 
     def read(self, source: Any, **fields: Any) -> Signal:
         """Read a path (.wav, .flac, .ogg, .opus, .mp3), or an array or tensor (T,), (T, C) or (C, T) with `rate`.

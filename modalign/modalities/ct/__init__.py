@@ -16,7 +16,7 @@ from modalign.modalities.ct.plot import plot_ct
 from modalign.modalities.ct.processing import CtProcessing
 from modalign.modalities.ct.reader import read_ct
 from modalign.modalities.ct.summary import features
-from modalign.modalities.descriptions import Descriptions
+from modalign.modalities.descriptions import Descriptions, LabelSets, read_wording
 from modalign.modalities.registry import register_modality
 
 
@@ -37,16 +37,9 @@ class Ct(Modality):
     default_encoder = "cnn3d"
     fields = CtFields
     augmentations = AUGMENTATIONS
-    templates = (
-        "a CT of {label}",
-        "a CT scan showing {label}",
-        "computed tomography with {label}",
-        "CT images of a patient with {label}",
-        "the CT shows {label}",
-        "the radiologist reports {label} on CT",
-        "{label}",
-    )
+    templates, negations, opposites = read_wording(Path(__file__).with_name("templates.yaml"))
     descriptions = Descriptions(Path(__file__).with_name("descriptions.yaml"))
+    label_sets = LabelSets(Path(__file__).with_name("label_sets.yaml"))
 
     def read(self, source: Any, **fields: Any) -> Signal:
         """Read a folder of DICOM slices, a DICOM file, NIfTI, NRRD, NPY, or an array or tensor.

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from modalign.modalities.base import Modality, Signal
-from modalign.modalities.descriptions import Descriptions
+from modalign.modalities.descriptions import Descriptions, LabelSets, read_wording
 from modalign.modalities.ecg.augment import AUGMENTATIONS
 from modalign.modalities.ecg.encoders import ENCODERS
 from modalign.modalities.ecg.fields import EcgFields
@@ -37,16 +37,9 @@ class Ecg(Modality):
     default_encoder = "cnn"
     fields = EcgFields
     augmentations = AUGMENTATIONS
-    templates = (
-        "an ECG with {label}",
-        "an ECG showing {label}",
-        "the electrocardiogram shows {label}",
-        "electrocardiogram of a patient with {label}",
-        "12-lead ECG: {label}",
-        "the cardiologist reports {label}",
-        "{label}",
-    )
+    templates, negations, opposites = read_wording(Path(__file__).with_name("templates.yaml"))
     descriptions = Descriptions(Path(__file__).with_name("descriptions.yaml"))
+    label_sets = LabelSets(Path(__file__).with_name("label_sets.yaml"))
 
     def read(self, source: Any, **fields: Any) -> Signal:
         """Read WFDB (.hea, .dat, .mat), DICOM, .csv, .tsv, .parquet, .npy, an array or tensor, or a DataFrame.

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from modalign.modalities.base import Modality, Signal
-from modalign.modalities.descriptions import Descriptions
+from modalign.modalities.descriptions import Descriptions, LabelSets, read_wording
 from modalign.modalities.motion.augment import (
     ChannelMask,
     FullRotation,
@@ -59,16 +59,9 @@ class Motion(Modality):
         "keep_locations": KeepLocations,
     }
     private = False
-    templates = (
-        "a person {label}",
-        "a person is {label}",
-        "motion of a person {label}",
-        "a wearable sensor records {label}",
-        "accelerometer and gyroscope readings of someone {label}",
-        "the activity is {label}",
-        "{label}",
-    )
+    templates, negations, opposites = read_wording(Path(__file__).with_name("templates.yaml"))
     descriptions = Descriptions(Path(__file__).with_name("descriptions.yaml"))
+    label_sets = LabelSets(Path(__file__).with_name("label_sets.yaml"))
 
     def read(self, source: Any, **fields: Any) -> Signal:
         """Read a path (.csv, .csv.gz, .tsv, .parquet, .npy), an array or tensor (T, C), or a DataFrame.

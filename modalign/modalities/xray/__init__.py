@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from modalign.modalities.base import Modality, Signal
-from modalign.modalities.descriptions import Descriptions
+from modalign.modalities.descriptions import Descriptions, LabelSets, read_wording
 from modalign.modalities.registry import register_modality
 from modalign.modalities.xray.augment import AUGMENTATIONS
 from modalign.modalities.xray.encoders import ENCODERS
@@ -36,16 +36,9 @@ class Xray(Modality):
     default_encoder = "cnn"
     fields = XrayFields
     augmentations = AUGMENTATIONS
-    templates = (
-        "a chest X-ray showing {label}",
-        "an X-ray image of {label}",
-        "a radiograph with {label}",
-        "the radiograph shows {label}",
-        "chest radiograph: {label}",
-        "findings: {label}",
-        "{label}",
-    )
+    templates, negations, opposites = read_wording(Path(__file__).with_name("templates.yaml"))
     descriptions = Descriptions(Path(__file__).with_name("descriptions.yaml"))
+    label_sets = LabelSets(Path(__file__).with_name("label_sets.yaml"))
 
     def read(self, source: Any, **fields: Any) -> Signal:
         """Read DICOM, PNG, JPEG, TIFF, .npy, or an array or tensor (H, W), (1, H, W) or (H, W, 3).
