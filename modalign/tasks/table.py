@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -31,7 +32,7 @@ def print_table(evaluation: Evaluation, console: Console | None = None) -> None:
         table.add_row(escape(result.name), f"{result.value:.3f}", interval, escape(result.note), style=style)
     console.print(table)
     for further in evaluation.tables:
-        console.print(_further(further))
+        console.print(further_table(further))
         if further.note:
             console.print(f"  {escape(further.note)}", style="dim")
     for note in evaluation.notes:
@@ -45,7 +46,14 @@ def figure(value: str | float) -> str:
     return f"{value:,}" if isinstance(value, int) else "" if math.isnan(value) else f"{value:.3f}"
 
 
-def _further(table: FurtherTable) -> Table:
+def table_of(title: str, frame: pd.DataFrame) -> FurtherTable:
+    """A data frame as a further table: figures as they are, all else as words."""
+    lines = [[v if isinstance(v, float) else str(v) for v in line] for line in frame.astype(object).to_numpy().tolist()]
+    return FurtherTable(title, [str(c) for c in frame.columns], lines)
+
+
+def further_table(table: FurtherTable) -> Table:
+    """A further table as rich draws it."""
     made = Table(title=escape(table.title), title_justify="left", title_style="bold")
     for i, column in enumerate(table.columns):
         words = all(isinstance(row[i], str) for row in table.rows)
