@@ -35,7 +35,7 @@ def command(
 
     from modalign.cli._common import bar, load
     from modalign.tasks.duplicates import find_duplicates
-    from modalign.tasks.table import further_table
+    from modalign.tasks.table import further_table, table_of
     from modalign.tasks.training import open_manifest
 
     loaded = load(model)
