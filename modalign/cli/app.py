@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from modalign.cli import data, demo, doctor, embed, evaluate, init, modalities, train, zero_shot
+from modalign.cli import compare, crossval, data, demo, doctor, embed, evaluate, init, modalities, train, zero_shot
 
 app = typer.Typer(
     name="modalign",
@@ -23,6 +23,8 @@ app.command("demo")(demo.command)
 app.command("init")(init.command)
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
+app.command("crossval")(crossval.command)
+app.command("compare")(compare.command)
 app.command("zero-shot")(zero_shot.command)
 app.command("embed")(embed.command)
 app.command("doctor")(doctor.command)

@@ -20,6 +20,9 @@ def command(
     template: Annotated[
         list[str] | None, typer.Option("--template", help="A prompt template with {label}; may be repeated.")
     ] = None,
+    by: Annotated[
+        str, typer.Option("--by", help="Columns for subgroups, e.g. sex,age,site; bins of one's own: age=40,60.")
+    ] = "",
     allow_outside: Annotated[
         bool, typer.Option("--allow-outside", help="Admit paths that leave the manifest's folder.")
     ] = False,
@@ -31,11 +34,14 @@ def command(
       modalign evaluate runs/one/model windows.csv --modality motion --out runs/one/evaluation
 
       modalign evaluate runs/one/model other.csv --modality motion --split all --descriptions my_words.yaml --out check
+
+      modalign evaluate runs/ecg/model ecgs.csv --modality ecg --by sex,age=40,60,site --out check
     """
     from modalign.align.manifest import read_descriptions
     from modalign.cli._common import bar, load, load_untrained
-    from modalign.tasks.evaluate import evaluate_zero_shot
+    from modalign.tasks.evaluate import evaluate_zero_shot, rows_to_embed
     from modalign.tasks.report import write_report
+    from modalign.tasks.subgroups import split_by
     from modalign.tasks.table import print_table
     from modalign.tasks.training import open_manifest
 
@@ -43,7 +49,9 @@ def command(
     loaded = load(model)
     rows = open_manifest(loaded.source, manifest, allow_outside=allow_outside)
     text = (loaded.record or {}).get("text", "text")
-    with bar("embedding", len(rows.split(split).rows)) as advance:
+    untrained = load_untrained(loaded)
+    loaded.tower(modality)
+    with bar("embedding", rows_to_embed(rows, split, modality, 2 if untrained else 1)) as advance:
         evaluation = evaluate_zero_shot(
             loaded,
             rows,
@@ -52,8 +60,9 @@ def command(
             templates=template,
             descriptions=said,
             text=text,
-            untrained=load_untrained(loaded),
+            untrained=untrained,
             advance=advance,
+            by=split_by(by),
         )
     print_table(evaluation)
     evaluation.save(out, {"model": Path(model).name, "manifest": manifest.name})

@@ -227,8 +227,8 @@ def recompute(predictions: pd.DataFrame | str | Path) -> dict[str, Any]:
     return measure(from_table(predictions)).as_dict()
 
 
-def interval_note(rows: Sequence[Row]) -> str:
-    """Over what the intervals are, and what they cannot say."""
+def interval_note(rows: Sequence[Row], crossval: bool = False) -> str:
+    """Over what the intervals are, and what they cannot say; after cross-validation, without the advice to do it."""
     groups, clusters = ({getattr(row, kind) for row in rows} - {""} for kind in ("group", "cluster"))
     note = (
         f"95 % intervals by bootstrap over {unit_of_resampling(rows)[1]}; {len(groups) or 'unknown'} groups (people)."
@@ -238,10 +238,8 @@ def interval_note(rows: Sequence[Row]) -> str:
         if not clusters:
             note += " Rows are taken as independent; if they are windows of recordings, name these in 'cluster'."
     elif len(groups) < FEW_GROUPS:
-        note += (
-            " So few groups say little of other people, and the intervals are too narrow: cross-validate by group "
-            "with 'modalign crossval'."
-        )
+        note += " So few groups say little of other people, and the intervals are too narrow: "
+        note += "see each group's figure." if crossval else "cross-validate by group with 'modalign crossval'."
     return note
 
 
