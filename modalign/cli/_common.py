@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import typer
 
 if TYPE_CHECKING:
     from modalign.align.embed import Advance
@@ -42,3 +44,56 @@ def bar(description: str, total: int) -> Iterator[Advance]:
     with make_progress() as progress:
         task = progress.add_task(description, total=total, note="")
         yield lambda rows: progress.advance(task, rows)
+
+
+def command_line(context: typer.Context) -> str:
+    """The command that runs, for a report: what differs from the defaults, and of each path its last part."""
+    import shlex
+
+    from modalign.align.privacy import without_paths
+
+    words = ["modalign", str(context.info_name)]
+    for parameter in context.command.params:
+        value = context.params.get(str(parameter.name))
+        if value is None or value == parameter.default:
+            continue
+        for one in value if isinstance(value, (list, tuple)) else [value]:
+            if parameter.param_type_name == "argument":
+                words.append(str(without_paths(one)))
+            elif isinstance(one, bool):
+                words.append((parameter.opts if one else parameter.secondary_opts)[0])
+            else:
+                words += [parameter.opts[0], str(without_paths(one))]
+    return shlex.join(words)
+
+
+def numbers(option: str, text: str, whole: bool = False) -> list[float]:
+    """The numbers of an option such as `1,2,4`.
+
+    Raises:
+        RecipeError: one is none.
+    """
+    from modalign.errors import RecipeError
+
+    try:
+        return [int(part) if whole else float(part) for part in text.split(",")]
+    except ValueError:
+        kind = "whole numbers" if whole else "numbers"
+        raise RecipeError(f'{option} {text!r}: give {kind} with "," between them') from None
+
+
+def words(option: str, text: str, known: Sequence[str] = ()) -> list[str]:
+    """The words of an option such as `a,b`; an empty one has none.
+
+    Raises:
+        RecipeError: one is not among those known.
+    """
+    from modalign.errors import RecipeError, suggest
+
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    strange = [word for word in found if known and word not in known]
+    if strange:
+        raise RecipeError(f"{option}: {strange[0]!r} is not one of those; {suggest(strange[0], known)}")
+    if known and not found:
+        raise RecipeError(f"{option} is empty; give one of {', '.join(known)}")
+    return found

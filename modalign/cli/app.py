@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from modalign.cli import compare, crossval, data, demo, doctor, embed, evaluate, init, modalities, train, zero_shot
+from modalign.cli import (
+    compare,
+    crossval,
+    data,
+    demo,
+    doctor,
+    embed,
+    evaluate,
+    few_shot,
+    init,
+    modalities,
+    train,
+    zero_shot,
+)
 
 app = typer.Typer(
     name="modalign",
@@ -26,6 +39,7 @@ app.command("evaluate")(evaluate.command)
 app.command("crossval")(crossval.command)
 app.command("compare")(compare.command)
 app.command("zero-shot")(zero_shot.command)
+app.command("few-shot")(few_shot.command)
 app.command("embed")(embed.command)
 app.command("doctor")(doctor.command)
 app.add_typer(modalities.group, name="modalities")

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from modalign.errors import ReadError, RecipeError, suggest
+from modalign.modalities.descriptions import LabelSet
 
 
 @dataclass(frozen=True)
@@ -171,8 +172,12 @@ class Modality:
         fields: what a manifest may say of a source in `<modality>.<key>` columns, a pydantic model.
         augmentations: augmentation name -> class.
         is_path: whether a manifest's cell is a path (True) or the content itself (text).
+        private: whether its recordings may show patients; reports then show none unasked, and no ids. Safe by default.
         templates: prompt templates with `{label}`.
+        negations: prompt templates with `{label}` that say a label is absent.
         descriptions: label -> sentences, for labels the modality knows.
+        opposites: label -> sentences that say it is absent, where `negations` would not do ("no finding").
+        label_sets: name -> labels that belong together, those of a public data set for example.
     """
 
     name: str = ""
@@ -182,8 +187,12 @@ class Modality:
     fields: ClassVar[type[BaseModel] | None] = None
     augmentations: ClassVar[Mapping[str, type[Augmentation]]] = {}
     is_path: ClassVar[bool] = True
+    private: ClassVar[bool] = True
     templates: ClassVar[tuple[str, ...]] = ("{label}",)
+    negations: ClassVar[tuple[str, ...]] = ("no {label}",)
     descriptions: ClassVar[Mapping[str, Sequence[str]]] = {}
+    opposites: ClassVar[Mapping[str, Sequence[str]]] = {}
+    label_sets: ClassVar[Mapping[str, LabelSet]] = {}
 
     def read(self, source: Any, **fields: Any) -> Signal:
         """Read a path, or an in-memory source, into a Signal. Subclasses say how; callers use `load`.
@@ -221,6 +230,27 @@ class Modality:
     def summary_features(self, signal: Signal) -> np.ndarray[Any, Any] | None:
         """A fixed-length vector of hand features for the linear floor, or None where there is no such floor."""
         return None
+
+    def plot(self, signal: Signal, ax: Any, relevance: Tensor | None = None) -> None:
+        """Draw a signal as people of its field look at it; here, its channels over seconds.
+
+        Args:
+            signal: what `load` returned.
+            ax: a matplotlib Axes; more axes may be put into its area.
+            relevance: in the signal's own shape, or (T',) over time; drawn as colour over the signal. Its last axis
+                may be coarser than the signal's, and then lies evenly over it.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+            ValueError: the relevance does not fit the signal.
+        """
+        from modalign.modalities.drawing import traces
+
+        traces(signal, ax, relevance)
+
+    def plot_inches(self, signal: Signal) -> tuple[float, float]:
+        """Width and height of an Axes in which `plot` is well read."""
+        return 9.0, 4.0
 
     def build_encoder(self, name: str = "", **options: Any) -> Encoder:
         """Build an encoder by name.
