@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from modalign.cli import (
+    compare,
+    crossval,
     data,
     demo,
     doctor,
@@ -38,6 +40,8 @@ app.command("demo")(demo.command)
 app.command("init")(init.command)
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
+app.command("crossval")(crossval.command)
+app.command("compare")(compare.command)
 app.command("zero-shot")(zero_shot.command)
 app.command("few-shot")(few_shot.command)
 app.command("retrieve")(retrieve.command)

@@ -12,6 +12,9 @@ from rich.table import Table
 from modalign.tasks.evaluation import Evaluation
 from modalign.tasks.evaluation import Table as FurtherTable
 
+MOST_ROWS = 30
+"""Of a further table on the terminal."""
+
 
 def print_table(evaluation: Evaluation, console: Console | None = None) -> None:
     """Print the table and its notes to standard output."""
@@ -32,11 +35,18 @@ def print_table(evaluation: Evaluation, console: Console | None = None) -> None:
         table.add_row(escape(result.name), f"{result.value:.3f}", interval, escape(result.note), style=style)
     console.print(table)
     for further in evaluation.tables:
-        console.print(further_table(further))
-        if further.note:
-            console.print(f"  {escape(further.note)}", style="dim")
+        print_further(further, console)
     for note in evaluation.notes:
         console.print(f"  {escape(note)}", style="dim")
+
+
+def print_further(table: FurtherTable, console: Console) -> None:
+    """Print a further table and its note; of a long one the first rows."""
+    console.print(further_table(table))
+    if len(table.rows) > MOST_ROWS:
+        console.print(f"  {len(table.rows) - MOST_ROWS:,} rows more in metrics.json and in the report", style="dim")
+    if table.note:
+        console.print(f"  {escape(table.note)}", style="dim")
 
 
 def figure(value: str | float) -> str:
@@ -58,6 +68,6 @@ def further_table(table: FurtherTable) -> Table:
     for i, column in enumerate(table.columns):
         words = all(isinstance(row[i], str) for row in table.rows)
         made.add_column(escape(column), justify="left" if words else "right")
-    for row in table.rows:
+    for row in table.rows[:MOST_ROWS]:
         made.add_row(*(escape(figure(cell)) for cell in row))
     return made
