@@ -24,6 +24,7 @@ from modalign.cli import (
     train,
     zero_shot,
 )
+from modalign.cli import data, demo, doctor, embed, evaluate, few_shot, init, modalities, probe, train, zero_shot
 
 app = typer.Typer(
     name="modalign",
@@ -48,6 +49,7 @@ app.command("retrieve")(retrieve.command)
 app.command("index")(index.command)
 app.command("search")(search.command)
 app.command("duplicates")(duplicates.command)
+app.command("probe")(probe.command)
 app.command("embed")(embed.command)
 app.command("doctor")(doctor.command)
 app.add_typer(modalities.group, name="modalities")
