@@ -184,6 +184,10 @@ class Processing(BaseModel):
         """The parameters as JSON, without any path of this machine: what a saved model holds."""
         return self.model_dump(mode="json")
 
+    def cuts(self, signal: Signal) -> bool:
+        """Whether the encoder would not see the whole of it: a text longer than its limit."""
+        return False
+
     def notes(self) -> list[str]:
         """What the user should be told of the items processed so far (how many texts were cut)."""
         return []

@@ -210,6 +210,11 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         return [label in set(seen) for label in self.labels]
 
+    def probability_scale(self) -> float:
+        """What scores are multiplied by before they become probabilities; see `scale`."""
+        scale = self.scale if self.scale is not None else "model" if self.multi_label is None else 1.0
+        return self.model.temperature().item() if scale == "model" else float(scale)
+
     def predict_proba(self, X: Any, **fields: Any) -> Array:
         """(N, C): softmax over labels, or for "pairs" each label's softmax against its absence; not calibrated.
 
@@ -218,9 +223,7 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         if self.multi_label == "cosine":
             raise RecipeError('raw cosines are no probabilities; use multi_label="pairs", or decision_function')
-        default = self.scale if self.scale is not None else "model" if self.multi_label is None else 1.0
-        scale = self.model.temperature().item() if default == "model" else float(default)
-        logits = torch.tensor(self.decision_function(X, **fields) * scale)
+        logits = torch.tensor(self.decision_function(X, **fields) * self.probability_scale())
         probabilities: Array = (logits.softmax(-1) if self.multi_label is None else logits.sigmoid()).numpy()
         return probabilities
 

@@ -15,7 +15,7 @@ from modalign.align.manifest import Row
 from modalign.cli.app import app
 from modalign.errors import MissingExtraError
 from modalign.tasks.evaluate import evaluate_zero_shot
-from modalign.tasks.evaluation import Evaluation, Result, Table, score_result
+from modalign.tasks.evaluation import Evaluation, Result, Table
 from modalign.tasks.report import gallery, render
 from modalign.tasks.report.classes import aurocs, recall_and_precision, truth_of
 from modalign.tasks.report.drawing import ticks
@@ -94,7 +94,7 @@ def evaluation(count=3, rows=60, several=False, names=None, scale=14.0, seed=0):
         Row(f"id{i}", "test", f"patient{i // 4}", f"rec{i}", tuple(labels[c] for c in own[i]), {}, {})
         for i in range(rows)
     ]
-    results = [Result("chance", 1 / count), score_result("modalign", scores, made, labels)]
+    results = [Result("chance", 1 / count), Result("modalign", 0.9, (0.8, 0.95), scores)]
     metric = "macro AUROC" if several else "accuracy"
     return Evaluation("title", "protocol", metric, labels, made, results, [], [], items, classes, scale)
 
@@ -128,7 +128,7 @@ def test_whatever_an_evaluation_lacks_is_left_out(change):
     if change == "no scores":
         one.results = [Result("a", 0.5), Result("b", float("nan")), Result("median rank", 12.0)]
     elif change == "other scores":  # of another kind than one column a label
-        one.results = [score_result("a", one.main.scores, one.rows, one.labels)]
+        one.results = [Result("a", 0.5, None, one.main.scores)]
         one.rows = one.rows[:3]
     elif change == "one row":
         one = evaluation(rows=1)
@@ -203,8 +203,13 @@ def test_examples_are_the_surest_right_and_the_surest_wrong():
         right = (scores.argmax(1) == truth) & (truth == one.labels.index(pick.label))
         assert pick.score == pytest.approx(scores[right, truth[right]].max())
     margin = scores.max(1) - scores[np.arange(len(truth)), truth]
-    assert confused[0].row == margin.argmax()
+    worst = margin.argmax()
+    assert (confused[0].row, confused[0].own) == (worst, one.labels[truth[worst]])
+    assert confused[0].score - confused[0].own_score == pytest.approx(margin[worst])
     assert all(scores[p.row].argmax() != truth[p.row] for p in confused)
+    several = evaluation(rows=90, several=True)
+    several.main.scores[:, 0] += 100  # a label whose scores are all higher is not for that the nearest of every row
+    assert len({pick.label for pick in picks(several, 3) if pick.kind == "nearest"}) == 3
     for r in range(len(one.rows)):  # all windows of one recording
         one.rows[r] = Row(one.rows[r].id, "test", "g", "same", one.rows[r].labels, {}, {})
     assert len(picks(one, 3)) == 2
@@ -236,14 +241,13 @@ def test_recordings_of_patients_are_shown_only_when_asked_for(run, manifest, mon
     check(page)
     assert "recordings of patients" in page
     assert not re.search("|".join(row.id for row in one.rows), page)
-    pictures = [base64.b64decode(source.partition(",")[2]).decode() for _, source in shown.nearest]
-    assert "a tone" in pictures[0]
-    words = [caption for caption, _ in shown.nearest]
-    again = [caption for caption, _ in gallery(one, tone, "tone", 2).nearest]
+    assert "a tone" in base64.b64decode(shown.nearest[0].source.partition(",")[2]).decode()
+    words = [example.words for example in shown.nearest]
+    again = [example.words for example in gallery(one, tone, "tone", 2).nearest]
     assert words != again  # another salt: two reports cannot be joined by their ids
     monkeypatch.setattr(Tone, "private", False)
     open_ = gallery(one, tone, "tone")
-    assert any(row.id in caption for caption, _ in open_.nearest for row in one.rows)
+    assert any(row.id in example.words for example in open_.nearest for row in one.rows)
 
 
 def test_without_matplotlib_a_report_is_made_and_says_so(run, manifest, monkeypatch):

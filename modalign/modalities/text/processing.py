@@ -47,11 +47,18 @@ class TextProcessing(Processing):
         """How many texts were cut at `max_length`, of those tokenised so far in this process."""
         return [f"{self._cut} of {self._seen} texts cut at {self.max_length} tokens"] if self._cut else []
 
+    def cuts(self, signal: Signal) -> bool:
+        """Whether the text has more tokens than `max_length`."""
+        return len(self._whole(signal)) > self.max_length
+
+    def _whole(self, signal: Signal) -> list[int]:
+        text = self.prefix + signal.meta["text"]
+        ids: list[int] = _tokenizer(self.tokenizer)(text, truncation=False, verbose=False)["input_ids"]
+        return ids
+
     def __call__(self, signal: Signal) -> dict[str, Tensor]:
         """Signal with `meta["text"]` -> `input_ids` (L,), int64."""
-        ids = _tokenizer(self.tokenizer)(self.prefix + signal.meta["text"], truncation=False, verbose=False)[
-            "input_ids"
-        ]
+        ids = self._whole(signal)
         self._seen += 1
         if len(ids) > self.max_length:
             self._cut += 1
