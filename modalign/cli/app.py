@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from modalign.cli import data, demo, doctor, embed, evaluate, few_shot, init, modalities, train, zero_shot
+from modalign.cli import data, demo, doctor, embed, evaluate, explain, few_shot, init, modalities, train, zero_shot
 
 app = typer.Typer(
     name="modalign",
@@ -25,6 +25,7 @@ app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
 app.command("zero-shot")(zero_shot.command)
 app.command("few-shot")(few_shot.command)
+app.command("explain")(explain.command)
 app.command("embed")(embed.command)
 app.command("doctor")(doctor.command)
 app.add_typer(modalities.group, name="modalities")
