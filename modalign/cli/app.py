@@ -15,16 +15,17 @@ from modalign.cli import (
     duplicates,
     embed,
     evaluate,
+    explain,
     few_shot,
     index,
     init,
     modalities,
+    probe,
     retrieve,
     search,
     train,
     zero_shot,
 )
-from modalign.cli import data, demo, doctor, embed, evaluate, few_shot, init, modalities, probe, train, zero_shot
 
 app = typer.Typer(
     name="modalign",
@@ -50,6 +51,7 @@ app.command("index")(index.command)
 app.command("search")(search.command)
 app.command("duplicates")(duplicates.command)
 app.command("probe")(probe.command)
+app.command("explain")(explain.command)
 app.command("embed")(embed.command)
 app.command("doctor")(doctor.command)
 app.add_typer(modalities.group, name="modalities")
