@@ -16,8 +16,8 @@ MOST_ROWS = 30
 """Of a further table on the terminal."""
 
 
-def print_table(evaluation: Evaluation, console: Console | None = None) -> None:
-    """Print the table and its notes to standard output."""
+def print_table(evaluation: Evaluation, console: Console | None = None, further: bool = True) -> None:
+    """Print the table, the further ones, and the notes to standard output."""
     console = console or Console()
     counts = ", ".join(f"{n} {what}" for what, n in evaluation.counts().items() if n)
     table = Table(
@@ -34,8 +34,8 @@ def print_table(evaluation: Evaluation, console: Console | None = None) -> None:
         style = "bold" if result is evaluation.main else ""
         table.add_row(escape(result.name), f"{result.value:.3f}", interval, escape(result.note), style=style)
     console.print(table)
-    for further in evaluation.tables:
-        print_further(further, console)
+    for table_beside in evaluation.tables if further else ():
+        print_further(table_beside, console)
     for note in evaluation.notes:
         console.print(f"  {escape(note)}", style="dim")
 
