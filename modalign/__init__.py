@@ -16,6 +16,7 @@ _HOME = {
     "Augmentation": "modalign.modalities.base",
     "Encoder": "modalign.modalities.base",
     "EncoderOutput": "modalign.modalities.base",
+    "FewShotClassifier": "modalign.tasks.few_shot.classifier",
     "ManifestError": "modalign.errors",
     "ModalignError": "modalign.errors",
     "Modality": "modalign.modalities.base",
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from modalign.modalities.registry import list_modalities as list_modalities
     from modalign.modalities.registry import register_modality as register_modality
     from modalign.modalities.testing import check_modality as check_modality
+    from modalign.tasks.few_shot.classifier import FewShotClassifier as FewShotClassifier
     from modalign.tasks.training import train as train
     from modalign.tasks.zero_shot import ZeroShotClassifier as ZeroShotClassifier
 

@@ -24,7 +24,7 @@ def alignment(x: Tensor, y: Tensor) -> float:
         >>> alignment(torch.eye(2), torch.eye(2))
         0.0
     """
-    return (_whole(x) - _whole(y)).square().sum(1).mean().item()
+    return float((_whole(x) - _whole(y)).square().sum(1).mean())
 
 
 def uniformity(x: Tensor) -> float:
@@ -43,7 +43,7 @@ def cross_uniformity(x: Tensor, y: Tensor) -> float:
 
 def centroid_distance(x: Tensor, y: Tensor) -> float:
     """Distance of the two means: the width of the gap."""
-    return (_whole(x).mean(0) - _whole(y).mean(0)).norm().item()
+    return float((_whole(x).mean(0) - _whole(y).mean(0)).norm())
 
 
 def mean_cosine(x: Tensor) -> float:
@@ -58,7 +58,7 @@ def mean_cosine(x: Tensor) -> float:
 def effective_rank(x: Tensor) -> float:
     """exp of the entropy of the singular values' shares (Roy and Vetterli 2007) [M]: how many directions are used."""
     values = torch.linalg.svdvals(_whole(x))
-    return torch.special.entr(values / values.sum()).sum().exp().item()
+    return float(torch.special.entr(values / values.sum()).sum().exp())
 
 
 def linear_separability(x: Tensor, y: Tensor, seed: int = 0) -> float:

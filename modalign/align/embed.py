@@ -26,11 +26,13 @@ class Embedded:
         rows: positions in the manifest.
         contents: what makes two of them equal.
         embeddings: (len(rows), dim) unit rows, on the CPU.
+        pooled: (len(rows), width) the encoder's features that they were projected from, on the CPU.
     """
 
     rows: list[int]
     contents: list[str]
     embeddings: Tensor
+    pooled: Tensor
 
 
 @torch.no_grad()
@@ -61,6 +63,7 @@ def embed_split(
     present = [i for i in range(len(dataset)) if dataset.options_of(i, tower)]
     contents: list[str] = []
     chunks: list[Tensor] = []
+    features: list[Tensor] = []
     for start in range(0, len(present), batch_size):
         rows = present[start : start + batch_size]
         keys = [dataset.options_of(i, tower)[0] for i in rows]
@@ -69,11 +72,14 @@ def embed_split(
         else:
             pooled = part.encode_whole([dataset.signal(i, tower, k) for i, k in zip(rows, keys)], batch_size)
         chunks.append(part({POOLED: pooled}).float().cpu())
+        features.append(pooled.float().cpu())
         contents.extend(dataset.content(k) for k in keys)
         if advance:
             advance(len(rows))
     part.train(was_training)
-    return Embedded(present, contents, torch.cat(chunks) if chunks else torch.zeros(0, model.dim))
+    if not chunks:
+        return Embedded(present, contents, torch.zeros(0, model.dim), torch.zeros(0, part.width))
+    return Embedded(present, contents, torch.cat(chunks), torch.cat(features))
 
 
 @torch.no_grad()

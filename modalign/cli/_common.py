@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,3 +65,50 @@ def command_line(context: typer.Context) -> str:
             else:
                 words += [parameter.opts[0], str(without_paths(one))]
     return shlex.join(words)
+
+
+def fields(said: Sequence[str] | None) -> dict[str, str]:
+    """What `--field key=value` says of a source.
+
+    Raises:
+        RecipeError: one has no "=".
+    """
+    from modalign.errors import RecipeError
+
+    pairs = [field.partition("=") for field in said or ()]
+    bare = next((key for key, equals, _ in pairs if not equals), None)
+    if bare is not None:
+        raise RecipeError(f"--field {bare!r}: write it as key=value, for example rate=50")
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def numbers(option: str, text: str, whole: bool = False) -> list[float]:
+    """The numbers of an option such as `1,2,4`.
+
+    Raises:
+        RecipeError: one is none.
+    """
+    from modalign.errors import RecipeError
+
+    try:
+        return [int(part) if whole else float(part) for part in text.split(",")]
+    except ValueError:
+        kind = "whole numbers" if whole else "numbers"
+        raise RecipeError(f'{option} {text!r}: give {kind} with "," between them') from None
+
+
+def words(option: str, text: str, known: Sequence[str] = ()) -> list[str]:
+    """The words of an option such as `a,b`; an empty one has none.
+
+    Raises:
+        RecipeError: one is not among those known.
+    """
+    from modalign.errors import RecipeError, suggest
+
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    strange = [word for word in found if known and word not in known]
+    if strange:
+        raise RecipeError(f"{option}: {strange[0]!r} is not one of those; {suggest(strange[0], known)}")
+    if known and not found:
+        raise RecipeError(f"{option} is empty; give one of {', '.join(known)}")
+    return found

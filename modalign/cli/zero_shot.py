@@ -81,11 +81,11 @@ def command(
 
       modalign zero-shot runs/xray/model --modality xray --label-set chexpert --multi-label pairs chest.dcm
     """
-    from modalign.cli._common import load
+    from modalign.cli._common import fields, load
 
+    said = fields(field)
     loaded = load(model)
     names, tree = _labels(labels, label_set, hierarchy, loaded.tower(modality).modality)
-    said = dict(_pair(f) for f in field or [])
     record = loaded.record or {}
     asked = prompting_of(
         record.get("text", "text"), template, templates, descriptions, multi_label, negatives, ensemble, gamma,
@@ -174,15 +174,6 @@ def _classify(classifier: ZeroShotClassifier, grouped: Any, file: Path, fields: 
             for k in range(1, grouped.tree.depth + 1)
         ]
     return found
-
-
-def _pair(field: str) -> tuple[str, str]:
-    from modalign.errors import RecipeError
-
-    key, equals, value = field.partition("=")
-    if not equals:
-        raise RecipeError(f"--field {field!r}: write it as key=value, for example rate=50")
-    return key.strip(), value.strip()
 
 
 def _print_table(found: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Pushing to a Hub and loading from it, over HTTP, in a process of its own: its address is read when it starts."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -43,13 +44,18 @@ def test_a_model_goes_to_the_hub_whole_and_comes_back_the_same(saved, tmp_path):
         environment |= {"HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_TELEMETRY": "1"}
         command = [sys.executable, "-c", PUSH, str(folder), str(tmp_path / "said.pt")]
         root = Path(__file__).parents[2]
-        run = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=240, check=False)
+        run = subprocess.run(
+            command, env=environment, cwd=root, capture_output=True, text=True, timeout=240, check=False
+        )
         assert run.returncode == 0, run.stderr[-3000:]
     there = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert set(hub.files) == set(there)
     assert hub.large == {"model.safetensors"}
-    for name in set(there) - {"README.md"}:
+    for name in ("config.json", "model.safetensors", "training.json"):
         assert hub.files[name] == there[name], name
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in hub.files.items()}
+    del hashes["README.md"], hashes["checksums.json"]
+    assert json.loads(hub.files["checksums.json"]) == hashes  # each file arrived whole
     card = ModelCard(hub.files["README.md"].decode())
     assert card.data.license == "cc-by-4.0"
     assert "from_pretrained('user/name')" in card.text

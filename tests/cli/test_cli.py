@@ -18,6 +18,8 @@ COMMANDS = [
     "init",
     "train",
     "evaluate",
+    "crossval",
+    "compare",
     "zero-shot",
     "labels",
     "held-out",

@@ -43,8 +43,9 @@ def spectrogram(wave: Tensor, rate: float, bands: int = BANDS) -> Array:
     place = np.clip(mel_axis(rate, bands) / rate * size, 0, size / 2)
     low = np.minimum(place.astype(int), len(decibels) - 2)
     part = (place - low)[:, None]
-    shown = decibels[low] * (1 - part) + decibels[low + 1] * part
-    return shown - float(shown.max())
+    shown: Array = decibels[low] * (1 - part) + decibels[low + 1] * part
+    shown -= shown.max()
+    return shown
 
 
 def plot_audio(signal: Signal, ax: Any, relevance: Tensor | None = None) -> None:

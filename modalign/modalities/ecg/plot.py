@@ -124,8 +124,8 @@ def plot_ecg(signal: Signal, ax: Any, relevance: Tensor | None = None) -> None:
     ax.set_yticks([])
     collections = drawing.matplotlib_module("collections")
     for step, colour in (PINK if relevance is None else GREY).items():
-        lines = [((x, -sheet.height), (x, 0)) for x in np.arange(0, sheet.width + 1, step)]
-        lines += [((0, -y), (sheet.width, -y)) for y in np.arange(0, sheet.height + 1, step)]
+        lines: list[Any] = [((x, -sheet.height), (x, 0.0)) for x in range(0, int(sheet.width) + 1, step)]
+        lines += [((0.0, -y), (sheet.width, -y)) for y in range(0, int(sheet.height) + 1, step)]
         ax.add_collection(
             collections.LineCollection(lines, colors=colour, linewidths=0.35 if step == 1 else 0.6, zorder=0)
         )

@@ -25,6 +25,7 @@ class FewShotEstimator(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[mis
     Attributes:
         multi_label: whether rows may have several labels.
         uses_text: whether embeddings of the class names help it.
+        needs_text: whether it is another method without them.
         grid: parameter -> the values that validation chooses among.
         refits: whether a parameter of the grid acts in `fit`; otherwise one fit serves all values.
         classes_: C labels, after `fit`.
@@ -33,6 +34,7 @@ class FewShotEstimator(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[mis
 
     multi_label: ClassVar[bool] = False
     uses_text: ClassVar[bool] = False
+    needs_text: ClassVar[bool] = False
     grid: ClassVar[Mapping[str, Sequence[float]]] = {}
     refits: ClassVar[bool] = False
 

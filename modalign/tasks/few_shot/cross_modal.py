@@ -30,6 +30,7 @@ class CrossModalPrototypes(FewShotEstimator):
     """
 
     uses_text = True
+    needs_text = True
     grid: ClassVar[Mapping[str, Sequence[float]]] = {"weight": (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)}
 
     def __init__(self, weight: float = 0.5, text: Array | None = None, classes: Sequence[Any] | None = None) -> None:

@@ -14,33 +14,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalign.errors import MissingExtraError
-from modalign.modalities.base import Modality
+from modalign.modalities.base import Modality, Signal
 from modalign.tasks.evaluation import Evaluation
-from modalign.tasks.report.classes import truth_of
-from modalign.tasks.report.markup import chart, esc
+from modalign.tasks.predictions import indicator
+from modalign.tasks.report.markup import esc, scroll
 
 Array = NDArray[Any]
 UNASKED = 3
-VECTOR_POINTS = 20_000
-"""Beyond these a picture's lines are drawn as pixels: they would weigh megabytes as vectors."""
+HEAVY = 160_000
+"""Bytes beyond which a drawing is kept as pixels."""
 
 
 @dataclass(frozen=True)
 class Pick:
-    """A row to show: its position, why, and the class whose score speaks for it."""
+    """A row to show: its position, why, the label that scores so high; of a confused one its own that scores lower."""
 
     row: int
     kind: Literal["nearest", "confused"]
     label: str
     score: float
+    own: str = ""
+    own_score: float = 0.0
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture of a row: its caption (plain text), a data URI, and its width in px at full size."""
+
+    words: str
+    source: str
+    width: int
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures of rows, each with its caption (plain text), and what to say above them."""
+    """Pictures of rows, and what to say above them."""
 
-    nearest: Sequence[tuple[str, str]] = ()
-    confused: Sequence[tuple[str, str]] = ()
+    nearest: Sequence[Example] = ()
+    confused: Sequence[Example] = ()
     note: str = ""
 
 
@@ -83,12 +94,12 @@ def gallery(evaluation: Evaluation, modality: Modality, tower: str, number: int 
             raise
         return Gallery(note=f"No examples are shown. {error}")
     salt = secrets.token_hex(16)
-    shown: dict[str, list[tuple[str, str]]] = {"nearest": [], "confused": []}
+    shown: dict[str, list[Example]] = {"nearest": [], "confused": []}
     for pick in picks(evaluation, UNASKED if number is None else number):
         row = evaluation.rows[pick.row]
         identifier = hashed_id(row.id, salt) if modality.private else row.id
         signal = modality.load(row.sources[tower], **row.fields.get(tower, {}))
-        shown[pick.kind].append((_words(pick, row.labels, identifier), picture(signal, modality)))
+        shown[pick.kind].append(Example(_words(pick, row.labels, identifier), *picture(signal, modality)))
     note = "These pictures show recordings of patients: keep this file as the recordings are kept."
     return Gallery(shown["nearest"], shown["confused"], note if modality.private else "")
 
@@ -99,22 +110,30 @@ def hashed_id(identifier: str, salt: str) -> str:
 
 
 def picks(evaluation: Evaluation, number: int) -> list[Pick]:
-    """Up to `number` rows that score highest with a label of theirs, and as many that score highest with a wrong one.
+    """Up to `number` rows that score highest with a label of theirs, and as many that score higher with another.
 
-    Each from another class where there are enough, and no two of one recording.
+    Each from another class where there are enough, and no two of one recording. Where rows have several labels, each
+    label's scores are first standardised over the rows: cosines with two prompts are not comparable as they are.
     """
     scores = evaluation.main.scores
     assert scores is not None
-    truth = truth_of(evaluation).astype(bool)
-    own, other = np.where(truth, scores, -np.inf), np.where(truth, -np.inf, scores)
-    right = own.max(1) > other.max(1)
-    nearest = [(float(own[i].max()), i, int(own[i].argmax())) for i in np.flatnonzero(right)]
-    margin = other.max(1) - np.where(truth, scores, np.inf).min(1)  # the worst of its own labels
-    wrong = [(float(margin[i]), i, int(other[i].argmax())) for i in range(len(margin)) if np.isfinite(margin[i])]
+    truth = indicator([row.labels for row in evaluation.rows], evaluation.labels).astype(bool)
+    level = (scores - scores.mean(0)) / scores.std(0).clip(1e-12) if evaluation.multi_label else scores
+    own, other = np.where(truth, level, -np.inf), np.where(truth, -np.inf, level)
+    worst = np.where(truth, level, np.inf)
+    nearest, confused = [], []
+    for i in range(len(scores)):
+        if own[i].max() > other[i].max():
+            nearest.append((float(own[i].max()), i, int(own[i].argmax())))
+        if np.isfinite(other[i].max()) and other[i].max() > worst[i].min():
+            confused.append((float(other[i].max() - worst[i].min()), i, int(other[i].argmax())))
+    labels = evaluation.labels
     chosen = []
-    for kind, found in (("nearest", nearest), ("confused", [w for w in wrong if w[0] > 0])):
-        for i, c in _spread(sorted(found, reverse=True), evaluation, number):
-            chosen.append(Pick(i, kind, evaluation.labels[c], float(scores[i, c])))  # type: ignore[arg-type]
+    for i, c in _spread(sorted(nearest, reverse=True), evaluation, number):
+        chosen.append(Pick(i, "nearest", labels[c], float(scores[i, c])))
+    for i, c in _spread(sorted(confused, reverse=True), evaluation, number):
+        mine = int(worst[i].argmin())
+        chosen.append(Pick(i, "confused", labels[c], float(scores[i, c]), labels[mine], float(scores[i, mine])))
     return chosen
 
 
@@ -132,28 +151,32 @@ def _spread(found: Sequence[tuple[float, int, int]], evaluation: Evaluation, num
     return taken
 
 
-def picture(signal: Any, modality: Modality) -> str:
-    """A drawing of a signal by its modality, as an SVG in a data URI: its styles and ids stay apart from the page's."""
+def picture(signal: Signal, modality: Modality) -> tuple[str, int]:
+    """A drawing of a signal by its modality as a data URI, and its width in px at full size.
+
+    An SVG, whose styles and ids stay apart from the page's, or where that is heavy (pictures, long traces) a WebP.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "modalign", "font.size": 9}):
-        figure = Figure(figsize=(7.2, 4.2), dpi=110, layout="constrained")
+    inches = modality.plot_inches(signal)
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "modalign"}):
+        figure = Figure(figsize=inches, dpi=110)
         modality.plot(signal, figure.add_subplot())
-        lines = [artist for artist in figure.findobj(Line2D) if isinstance(artist, Line2D)]
-        if sum(len(line.get_xdata()) for line in lines) > VECTOR_POINTS:
-            for line in lines:
-                line.set_rasterized(True)
-        file = io.BytesIO()
+        file, kind = io.BytesIO(), "svg+xml"
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight")
-    return f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode()}"
+        if file.tell() > HEAVY:
+            file, kind = io.BytesIO(), "webp"
+            figure.savefig(file, format="webp", dpi=144, bbox_inches="tight", pil_kwargs={"quality": 85})
+    content = base64.b64encode(file.getvalue()).decode()
+    return f"data:image/{kind};base64,{content}", round(inches[0] * 96)
 
 
 def _words(pick: Pick, labels: Sequence[str], identifier: str) -> str:
-    truth = ", ".join(labels)
-    said = "scores highest with its own" if pick.kind == "nearest" else "scores higher with"
-    return f"{truth}; {said} {pick.label} ({pick.score:.3f}). Row {identifier}"
+    said = f"{pick.label} scores {pick.score:.3f}"
+    if pick.kind == "confused":
+        said += f", {pick.own} {pick.own_score:.3f}"
+    return f"{', '.join(labels)}: {said}. Row {identifier}"
 
 
 def gallery_section(shown: Gallery) -> str:
@@ -163,8 +186,13 @@ def gallery_section(shown: Gallery) -> str:
     parts = f"<p class='soft'>{esc(shown.note)}</p>" if shown.note else ""
     for title, found in (("Nearest to their class", shown.nearest), ("Most confused", shown.confused)):
         if found:
-            pictures = "".join(
-                chart(f"<img src='{source}' alt='Recording: {esc(words)}'>", "", esc(words)) for words, source in found
-            )
-            parts += f"<h3>{title}</h3><div class='charts'>{pictures}</div>"
+            pictures = "".join(map(_shown, found))
+            parts += f"<h3>{title}</h3><div class='examples'>{pictures}</div>"
     return f"<h2>Examples</h2>{parts}"
+
+
+def _shown(example: Example) -> str:
+    size = f"style='width:{example.width}px;min-width:{min(example.width, 600)}px'"
+    words = esc(example.words)
+    image = f"<img src='{example.source}' alt='Recording: {words}' {size}>"
+    return f"<figure>{scroll(image, example.words)}<figcaption>{words}</figcaption></figure>"

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from modalign.align.diagnostics import centroid_distance
 from modalign.errors import MissingExtraError, RecipeError, suggest
 from modalign.tasks.evaluation import Evaluation
 from modalign.tasks.report.drawing import BLUE, INK, LINE, RED, Chart, colour, padded
@@ -71,7 +73,7 @@ def check_projection(name: str) -> None:
 
 def map_section(evaluation: Evaluation, projection: str) -> str:
     """Two maps side by side and their key; empty where the evaluation holds no embeddings."""
-    if evaluation.embeddings is None or len(evaluation.embeddings) < 3:
+    if evaluation.embeddings is None or len(evaluation.embeddings) != len(evaluation.rows) or len(evaluation.rows) < 3:
         return ""
     items = evaluation.embeddings.numpy()
     labels = [row.labels for row in evaluation.rows]
@@ -135,7 +137,7 @@ def _by_class(
 def _by_modality(items: Array, prompts: Array, project: Projection) -> str:
     """As the embeddings are, so that the gap between the modalities shows."""
     drawn, dots, marks, how = _placed(items, prompts, project)
-    distance = float(np.linalg.norm(items.mean(0) - prompts.mean(0)))
+    distance = centroid_distance(torch.from_numpy(items), torch.from_numpy(prompts))
     gap = f"{how}. The means of recordings and of prompts are {distance:.3f} apart (0: no gap; 2: opposite)."
     drawn.dots(dots, BLUE, 5, 0.5)
     for x, y in marks:

@@ -44,18 +44,21 @@ tr.main td, tr.main th { font-weight: 600; }
 figure { margin: .5rem 0; min-width: 0; } figcaption { font-size: .9rem; color: var(--soft); }
 figure > b { display: block; font-size: .95rem; }
 svg { display: block; width: 100%; height: auto; } svg text { font-family: system-ui, "Segoe UI", sans-serif; }
-img { display: block; width: 100%; height: auto; border: 1px solid var(--line); border-radius: 4px; }
+img { display: block; max-width: 100%; height: auto; border: 1px solid var(--line); border-radius: 4px; }
 .key { display: flex; flex-wrap: wrap; gap: .1rem .9rem; list-style: none; padding: 0; font-size: .88rem; }
 .key li { max-width: 100%; } .key svg { display: inline-block; width: 14px; height: 14px; margin-right: .3rem;
   vertical-align: -2px; }
 pre { background: var(--pale); padding: .75rem 1rem; border-radius: 4px; overflow-x: auto; font-size: .82rem; }
 pre.command { white-space: pre-wrap; overflow-wrap: anywhere; }
-@media (max-width: 600px) { html { font-size: 15px; } main { margin: 1.25rem auto; padding: 0 .9rem; }
+.examples { display: flex; flex-wrap: wrap; gap: 1rem 2rem; } .examples figure { max-width: 100%; }
+.examples .scroll { margin: 0 0 .25rem; }
+@media (max-width: 600px) { .examples img { max-width: none; }
+  html { font-size: 15px; } main { margin: 1.25rem auto; padding: 0 .9rem; }
   th, td { padding: .3rem .5rem; } .bar { width: 100px; } }
 @media print { * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } html { font-size: 11px; }
   main { max-width: none; margin: 0; padding: 0; } .scroll, pre { overflow: visible; } pre { white-space: pre-wrap; }
   figure, tr, .headline { break-inside: avoid; } h2, h3, h2 + p, h3 + p { break-after: avoid; } .bar { width: 130px; }
-  svg, img { max-width: 100% !important; max-height: 22cm; }
+  svg, img { max-width: 100% !important; min-width: 0 !important; max-height: 22cm; object-fit: contain; }
   th, td { padding: .25rem .4rem; } .matrix td { min-width: 0; }
   .charts { grid-template-columns: 1fr 1fr; } .small { grid-template-columns: repeat(3, 1fr); }
   details::details-content { content-visibility: visible; block-size: auto; } }
