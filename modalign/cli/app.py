@@ -8,6 +8,7 @@ import typer
 
 from modalign.cli import (
     compare,
+    compose,
     crossval,
     data,
     demo,
@@ -50,6 +51,7 @@ app.command("retrieve")(retrieve.command)
 app.command("index")(index.command)
 app.command("search")(search.command)
 app.command("duplicates")(duplicates.command)
+app.command("compose")(compose.command)
 app.command("probe")(probe.command)
 app.command("explain")(explain.command)
 app.command("embed")(embed.command)
