@@ -18,8 +18,10 @@ from modalign.cli import (
     evaluate,
     explain,
     few_shot,
+    held_out,
     index,
     init,
+    labels,
     modalities,
     probe,
     retrieve,
@@ -54,6 +56,8 @@ app.command("duplicates")(duplicates.command)
 app.command("compose")(compose.command)
 app.command("probe")(probe.command)
 app.command("explain")(explain.command)
+app.command("labels")(labels.command)
+app.command("held-out")(held_out.command)
 app.command("embed")(embed.command)
 app.command("doctor")(doctor.command)
 app.add_typer(modalities.group, name="modalities")
