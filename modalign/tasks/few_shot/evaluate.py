@@ -103,10 +103,14 @@ def few_shot_features(
     kept = split_rows(
         manifest, tower, ("train", "val", "test"), lambda i: bool(manifest.rows[i].labels), "a label"
     )  # fmt: skip
-    features = encode_rows(model, kept, tower, kinds, untrained, advance)
+    return as_unit(encode_rows(model, kept, tower, kinds, untrained, advance))
+
+
+def as_unit(features: Features) -> Features:
+    """The features as unit rows: aligned embeddings are; the others are scaled by the train rows."""
     train = features.split("train")
     scaled = {k: v if k.endswith(ALIGNED) else unit_features(v, train) for k, v in features.values.items()}
-    return Features(kept, scaled)
+    return Features(features.manifest, scaled)
 
 
 def evaluate_few_shot(
