@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all lint types bench clean
+.PHONY: help demo test test-all notebooks lint types bench clean
 
 help:
 	@echo "make demo      install, then train and evaluate on real recordings (under 3 minutes after installation)"
 	@echo "make test      install, then run the test suite"
 	@echo "make test-all  the slow tests too"
+	@echo "make notebooks run the six notebooks (needs MODALIGN_DATA; under 3 minutes each)"
 	@echo "make lint      ruff, formatting, and the arrows between packages"
 	@echo "make types     mypy --strict"
 	@echo "make bench     benchmarks"
@@ -21,6 +22,9 @@ test: $(VENV)/.dev
 
 test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+notebooks: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/test_notebooks.py --durations=6
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -112,11 +112,11 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     few = [row for row in rows if row.get("few_shot")]
     if few:
         yield from ("", "## Few labelled rows a class", "")
-        yield "The encoder was aligned on captions of these classes: k counts the labels that the classifier saw, not"
-        yield "all that the model saw. Rows a class come from train, parameters are chosen on k val rows a class, and the"
-        yield "test rows are those above; mean over seeded episodes, ± half its 95 % interval over episodes. *Best on val*"
-        yield "names the method that was. Beside them: prompts (no labelled rows), and what was best on val on the"
-        yield "untrained encoder's embeddings and on hand features (the linear floor's)."
+        yield "The encoder was aligned on captions of these classes: k counts the labels that the classifier saw,"
+        yield "not all that the model saw. Rows a class come from train, parameters are chosen on k val rows a class,"
+        yield "the test rows are those above; mean over seeded episodes, ± half its 95 % interval over episodes."
+        yield "*Best on val* names the method that was. Beside them: prompts (no labelled rows), and what was best on"
+        yield "val on the untrained encoder's embeddings and on hand features (the linear floor's)."
         yield ""
         heads = ("data", "metric", "k", "best on val", *METHODS, "prompts", "untrained", "hand features", "chance")
         yield f"| {' | '.join(heads)} |"

@@ -26,9 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from benchmarks.few_and_probe import Learnt, entries, in_order, learn, put_together, save_tables, tables
+from benchmarks.few_and_probe import Learnt, entries, learn, put_together, save_tables, tables
 
 DOCS = Path(__file__).parents[1] / "docs"
 MODEL = "modalign"
@@ -118,16 +116,6 @@ STUDIES = (
 )  # fmt: skip
 
 
-def split_by_fold(manifest: Any, test_fold: int, folds: int) -> None:
-    """Make the manifest's column `fold` its split: one fold test, the one before it val, the others train."""
-    from dataclasses import replace
-
-    val = (test_fold - 2) % folds + 1
-    numbers = manifest.table["fold"].astype(int).tolist()
-    names = {test_fold: "test", val: "val"}
-    manifest.rows[:] = [replace(row, split=names.get(n, "train")) for row, n in zip(manifest.rows, numbers)]
-
-
 @dataclass(frozen=True)
 class Options:
     """What the command line says."""
@@ -138,14 +126,14 @@ class Options:
     keep_floors: bool = False
 
 
-def run_fold(
-    study: Study, number: int, options: Options, work: Path
-) -> tuple[Any, dict[str, np.ndarray[Any, Any]], Learnt]:
-    """Prepare, train and evaluate one fold: the evaluation, each method's scores, few-shot and probe runs."""
+def run_fold(study: Study, number: int, options: Options, work: Path) -> tuple[Any, Learnt]:
+    """Prepare, train and evaluate one fold: by prompts and floors, and from a few labelled rows and by probes."""
     from modalign.align.config import load_recipe
     from modalign.align.model import AlignmentModel
     from modalign.datasets.registry import prepare
+    from modalign.tasks.crossval import with_fold
     from modalign.tasks.evaluate import dataset_of, evaluate_zero_shot, labelled
+    from modalign.tasks.evaluation import score_result
     from modalign.tasks.floor import rocket_floor
     from modalign.tasks.training import open_manifest, train
 
@@ -154,24 +142,25 @@ def run_fold(
     recipe = load_recipe(study.recipe, list(study.settings))
     manifest = open_manifest(recipe, path)
     if fold.test_fold is not None:
-        split_by_fold(manifest, fold.test_fold, fold.folds)
+        manifest = with_fold(manifest, manifest.table["fold"].astype(int).tolist(), fold.test_fold, fold.folds)
     kept = options.models / study.name / str(number) if options.models else None
     if kept is not None and (kept / "model").is_dir():
         model, folder = AlignmentModel.from_pretrained(kept / "model"), kept
     else:
-        model = train(recipe, manifest, work / "run", title=f"{study.name} {fold.test_fold or dict(fold.options)}")
         folder = work / "run"
+        model = train(recipe, manifest, folder, title=f"{study.name} {fold.test_fold or dict(fold.options)}")
     if options.save:
         for name in ("model", "untrained"):
             shutil.copytree(folder / name, options.save / study.name / str(number) / name, dirs_exist_ok=True)
     untrained = AlignmentModel.from_pretrained(folder / "untrained")
     evaluation = evaluate_zero_shot(model, manifest, study.tower, untrained=untrained)
-    scores = {r.name: r.scores for r in evaluation.results if r.scores is not None}
     if study.rocket and not options.keep_floors:
         test = dataset_of(model, labelled(manifest, "test", study.tower))
         known = dataset_of(model, labelled(manifest, "train", study.tower))
-        scores[ROCKET] = rocket_floor(known, test, study.tower, evaluation.labels)
-    return evaluation, scores, learn(model, untrained, manifest, study.tower, episodes_of(study))
+        scores = rocket_floor(known, test, study.tower, evaluation.labels)
+        line = score_result(ROCKET, scores, evaluation.rows, evaluation.labels)
+        evaluation.results.insert(0, line)
+    return evaluation, learn(model, untrained, manifest, study.tower, episodes_of(study))
 
 
 def episodes_of(study: Study) -> int:
@@ -182,26 +171,24 @@ def episodes_of(study: Study) -> int:
 def run_study(study: Study, options: Options, before: Mapping[str, Any]) -> dict[str, Any]:
     """All folds of a study, put together out of fold; `before` is its row as it stands."""
     from modalign.tasks.evaluation import Evaluation, chance, score_result
+    from modalign.tasks.predictions import pool
 
     started = time.perf_counter()
     rows: list[Any] = []
-    parts: dict[str, list[np.ndarray[Any, Any]]] = {}
-    labels: list[str] = []
-    metric = ""
+    parts: dict[str, list[Any]] = {}
     learnt = []
     for number in range(len(study.folds)):
         with tempfile.TemporaryDirectory() as work:
-            evaluation, scores, runs = run_fold(study, number, options, Path(work))
-        labels = labels or sorted(evaluation.labels)
-        for name, s in scores.items():
-            parts.setdefault(name, []).append(in_order(s, evaluation.labels, labels))
-        rows += evaluation.rows
+            evaluation, runs = run_fold(study, number, options, Path(work))
         learnt.append(runs)
-        metric = "macro AUROC" if "macro AUROC" in (metric, evaluation.metric) else evaluation.metric
+        for result in evaluation.results:
+            if result.scores is not None:
+                parts.setdefault(result.name, []).append(evaluation.predictions_of(result))
+        rows += evaluation.rows
+    pooled = {name: pool(said) for name, said in parts.items()}
+    labels, metric = pooled[MODEL].labels, pooled[MODEL].metric
     metric = "macro AUROC" if study.auroc else metric
-    results = {
-        name: score_result(name, np.concatenate(s), rows, labels, auroc=study.auroc) for name, s in parts.items()
-    }
+    results = {name: score_result(name, p.scores, rows, labels, auroc=study.auroc) for name, p in pooled.items()}
     whole = Evaluation(study.name, study.protocol, metric, labels, rows, [results[MODEL]])
     predictions = DOCS / "predictions" / f"{study.name}.parquet"
     predictions.parent.mkdir(parents=True, exist_ok=True)
@@ -269,13 +256,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=os.environ.get("MODALIGN_DATA"))
     parser.add_argument("--only", nargs="*", choices=[s.name for s in STUDIES])
-    parser.add_argument("--save", type=Path, help="keep the models and all runs' scores in this folder")
-    parser.add_argument(
-        "--models", type=Path, help="take models from this folder in place of training, where it has them"
-    )
-    parser.add_argument(
-        "--keep-floors", action="store_true", help="take MiniRocket's figures from the JSON that is there"
-    )
+    parser.add_argument("--save", type=Path, help="keep models and all few-shot and probe runs' scores in this folder")
+    parser.add_argument("--models", type=Path, help="take the models that this folder has, in place of training")
+    parser.add_argument("--keep-floors", action="store_true", help="take MiniRocket's figures from the JSON as it is")
     parser.add_argument("--json", action="store_true", help="print the rows too")
     arguments = parser.parse_args()
     if arguments.root is None:

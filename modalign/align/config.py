@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -142,6 +143,9 @@ class Recipe(ModelConfig):
     name: str = "unnamed"
     description: str = ""
     seed: int = 0
+    init: str = Field(
+        "", description="a saved model (folder or Hub id) whose weights and constants training starts from"
+    )
     pairs: list[Pair] = Field(min_length=1)
     loss: LossConfig = LossConfig()
     training: TrainingConfig = TrainingConfig()
@@ -171,6 +175,23 @@ def list_recipes() -> list[str]:
     return sorted(p.name.removesuffix(".yaml") for p in files("modalign.recipes").iterdir() if p.name.endswith(".yaml"))
 
 
+def recipe_of(folder: Path) -> dict[str, Any]:
+    """The recipe that goes on from a saved model: the one it was trained by, its towers as saved, its weights first.
+
+    Raises:
+        RecipeError: the folder holds no model, or one whose training is not known.
+    """
+    if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
+        folder = folder / "model"
+    try:
+        tree = json.loads((folder / "training.json").read_text())["recipe"]
+        return {**tree, "towers": json.loads((folder / "config.json").read_text())["towers"], "init": str(folder)}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RecipeError(
+            f"{folder}: no model that says what it was trained by; name a recipe, and give the model as --set init=..."
+        ) from None
+
+
 def recipe_text(recipe: str | Path) -> str:
     """The YAML of a recipe given by name or by path.
 
@@ -190,6 +211,8 @@ def recipe_text(recipe: str | Path) -> str:
 def load_recipe(recipe: str | Path, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe by name or path, apply `key.key=value` overrides (YAML values), and validate it.
 
+    The folder of a saved model stands for the recipe that goes on from it (`recipe_of`).
+
     Example:
         >>> load_recipe("motion", ["training.epochs=2"]).training.epochs     # doctest: +SKIP
         2.0
@@ -198,7 +221,7 @@ def load_recipe(recipe: str | Path, overrides: list[str] | None = None) -> Recip
         RecipeError: names the recipe, the key and the mend.
     """
     try:
-        tree = yaml.safe_load(recipe_text(recipe))
+        tree = recipe_of(Path(recipe)) if Path(recipe).is_dir() else yaml.safe_load(recipe_text(recipe))
     except yaml.YAMLError as error:
         raise RecipeError(f"{recipe}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):

@@ -14,6 +14,7 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from modalign.align.recordings import name_recordings
 from modalign.errors import ManifestError, ReadError, suggest
 from modalign.modalities.base import Modality, first_problem
 
@@ -57,6 +58,7 @@ class Manifest:
         table: the table as read, for what else it says (age, sex, device).
         vocabulary: the labels of the whole manifest, sorted; kept when rows are taken from it.
         sha256: of the file, or empty.
+        unnamed: rows that are windows of one file without a `cluster`; the file's name stands for it.
     """
 
     path: str
@@ -66,6 +68,7 @@ class Manifest:
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
     vocabulary: list[str] = field(default_factory=list)
     sha256: str = ""
+    unnamed: int = 0
 
     def split(self, name: str) -> Manifest:
         """The rows of one split ("all" keeps them all).
@@ -91,6 +94,7 @@ class Manifest:
             self.table.iloc[list(indices)].reset_index(drop=True) if len(self.table) else self.table,
             self.vocabulary,
             self.sha256,
+            self.unnamed,
         )
 
     @property
@@ -182,7 +186,8 @@ def parse_table(
             Row(identifier, split, _text(record.get("group")), _text(record.get("cluster")), labels, sources, fields)
         )
     vocabulary = sorted({label for row in rows for label in row.labels})
-    return Manifest(path, rows, table=table, vocabulary=vocabulary)
+    unnamed = name_recordings(rows)
+    return Manifest(path, rows, table=table, vocabulary=vocabulary, unnamed=unnamed)
 
 
 def check_groups(manifest: Manifest) -> None:
@@ -203,6 +208,7 @@ def check_groups(manifest: Manifest) -> None:
                 f"would not be of unseen {unit}. Move its rows to one split, or, if the split is the data set's own, "
                 f"write 'official_split: true' in {Path(manifest.path).stem}.meta.yaml (reports then say "
                 "'not subject-independent')"
+                + ("; rows of one file are one recording, unless 'cluster' names others" if manifest.unnamed else "")
             )
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modalign.align import adapter, storage
+from modalign.align.card import HERE, model_card
 from modalign.align.config import ModelConfig, Recipe, TowerConfig
 from modalign.align.lora import add_lora, merge_lora
 from modalign.align.projection import Projection
+from modalign.align.start import start_from
 from modalign.align.temperature import Temperature
 from modalign.errors import ModelError, suggest
 from modalign.modalities.base import Encoder, Modality, Processing, Signal
@@ -125,7 +127,6 @@ class AlignmentModel(
     nn.Module,
     PyTorchModelHubMixin,
     library_name="modalign",
-    license="apache-2.0",
     tags=["modalign", "contrastive", "multimodal"],
 ):
     """Named towers into one space.
@@ -152,6 +153,9 @@ class AlignmentModel(
         self.source = config if isinstance(config, ModelConfig) else ModelConfig(**config)
         self.base: str | None = None
         self.seed: int | None = None
+        self.started: frozenset[str] = frozenset()  # towers whose weights and constants came from another model
+        self._card: tuple[str, str] | None = None  # the card it was loaded with, and the hash of the weights it is of
+        self._saved = ""  # the hash of the weights that were saved last
         self.record: dict[str, Any] | None = None  # what it was trained on, for naming an evaluation's protocol
         self.towers = nn.ModuleDict(
             {
@@ -304,6 +308,33 @@ class AlignmentModel(
         towers = {name: self.tower(name) for name in self.towers}
         assets = {name: tower.processing for name, tower in towers.items()}
         storage.write_folder(save_directory, self.saved_config(), self.record, self.state_dict(), assets)
+        self._saved = storage.weights_hash(save_directory)
+
+    def generate_model_card(self, *args: Any, repo_id: str = HERE, **options: Any) -> ModelCard:
+        """The card that goes beside the weights; called when the model is saved or pushed.
+
+        The card that the model was loaded with is kept, with the figures and words on it, while the weights are the
+        same; otherwise, or where an option is given, it is written anew.
+
+        Args:
+            args: none; the mixin's signature.
+            repo_id: the model's name on the Hub.
+            options: `license` of the weights and `datasets`, by the Hub's ids.
+        """
+        if self._card is not None and self._card[1] == self._saved and not options:
+            return ModelCard(self._card[0].replace(f"from_pretrained({HERE!r})", f"from_pretrained({repo_id!r})"))
+        recordings = [name for name in self.towers if self.tower(name).modality.is_path]
+        return model_card(self.saved_config(), self.record, recordings, repo_id=repo_id, **options)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Save to a temporary folder and upload it, as huggingface_hub's mixin does, the card naming `repo_id`.
+
+        Args:
+            repo_id: "user/name".
+            options: the mixin's: `private`, `token`, `branch`, `commit_message`; `model_card_kwargs={"license": ...}`.
+        """
+        said = {"repo_id": repo_id, **(options.pop("model_card_kwargs", None) or {})}
+        return str(super().push_to_hub(repo_id, model_card_kwargs=said, **options))
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
@@ -323,6 +354,7 @@ class AlignmentModel(
         except RuntimeError as error:
             raise ModelError(f"{saved.folder / 'model.safetensors'}: {' '.join(str(error).split())[:400]}") from None
         model.base, model.record = str(saved.folder), saved.record
+        model._card = (saved.card, saved.weights) if saved.card is not None else None
         model.remember_buffers()
         return model.eval()
 
@@ -335,9 +367,21 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def build_model(recipe: Recipe) -> AlignmentModel:
-    """The model of a recipe, its random parts drawn from the recipe's seed."""
+def build_model(recipe: Recipe, started: Collection[str] | None = None) -> AlignmentModel:
+    """The model of a recipe: random parts drawn from its seed, weights from `recipe.init` where it has one.
+
+    Args:
+        recipe: the recipe.
+        started: the towers that take weights from `recipe.init`; None: all that it has too.
+
+    Raises:
+        RecipeError: `init` has no tower of the recipe's, or one of another shape.
+        ModelError: a checkpoint cannot be loaded.
+    """
     with _seeded(recipe.seed):
         model = AlignmentModel(recipe.model_part())
     model.seed = recipe.seed
+    if recipe.init:
+        source = AlignmentModel.from_pretrained(recipe.init).merge()
+        start_from(model, source, set(source.towers if started is None else started), recipe.init)
     return model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 from typing import Any
 
 from rich.console import Console
@@ -11,14 +12,19 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 
 def make_progress(console: Console | None = None) -> Progress:
-    """A rich progress bar with a description, a bar, a note, and times."""
+    """A rich progress bar with a description, a bar, a note, and times.
+
+    A notebook draws it with ipywidgets; where these are absent it is disabled, since rich would warn at every refresh.
+    """
+    console = console or Console(stderr=True)
     return Progress(
         TextColumn("[progress.description]{task.description}"),
         BarColumn(bar_width=16),
         TextColumn("{task.percentage:>3.0f}%"),
         TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
-        console=console or Console(stderr=True),
+        console=console,
+        disable=console.is_jupyter and find_spec("ipywidgets") is None,
     )
 
 
@@ -62,6 +68,9 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
         if "eval_best" in logs:
             self.notes["best"] = f"val {logs['eval_best']:.3f}"
         self.progress.update(self.task, note="  ".join(self.notes.values()))
+        if self.progress.disable and "eval_best" in logs:
+            said = f"epoch {state.epoch or 0:.0f} of {args.num_train_epochs:g}"
+            self.progress.console.print("  ".join((f"{self.description}: {said}", *self.notes.values())))
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

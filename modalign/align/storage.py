@@ -27,7 +27,9 @@ from modalign.errors import ModelError
 from modalign.modalities.base import Processing, first_problem
 
 CHECKSUMS = "checksums.json"
-NOT_HASHED = {CHECKSUMS, "README.md"}
+CARD = "README.md"
+WEIGHTS = "model.safetensors"
+NOT_HASHED = {CHECKSUMS, CARD}
 
 
 def write_checksums(folder: Path) -> None:
@@ -64,12 +66,14 @@ def check_checksums(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Saved:
-    """What a saved folder holds."""
+    """What a saved folder holds; `weights` is the hash of the weights, for which `card` was written."""
 
     folder: Path
     config: ModelConfig
     record: dict[str, Any] | None
     tensors: dict[str, Tensor]
+    card: str | None
+    weights: str
 
 
 def write_folder(
@@ -79,14 +83,25 @@ def write_folder(
     tensors: Mapping[str, Tensor],
     assets: Mapping[str, Processing],
 ) -> None:
-    """Write the folder that `read_folder` reads."""
+    """Write the folder that `read_folder` reads, without a card; one of other weights that is there is taken away."""
+    before = weights_hash(folder)
     (folder / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=1))
     if record is not None:
         (folder / "training.json").write_text(json.dumps(record, indent=1))
-    save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, folder / "model.safetensors")
+    save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, folder / WEIGHTS)
     for name, processing in assets.items():
         processing.save_assets(folder / name)
     write_checksums(folder)
+    if before != weights_hash(folder):
+        (folder / CARD).unlink(missing_ok=True)
+
+
+def weights_hash(folder: Path) -> str:
+    """The SHA-256 of a folder's weights as its checksums say it; empty where it has none."""
+    try:
+        return str(json.loads((folder / CHECKSUMS).read_text())[WEIGHTS])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def read_folder(model_id: str, **options: Any) -> Saved:
@@ -106,11 +121,12 @@ def read_folder(model_id: str, **options: Any) -> Saved:
         raise ModelError(f"{folder / 'config.json'}: {problem}") from None
     record = folder / "training.json"
     try:
-        tensors = load_file(folder / "model.safetensors")
+        tensors = load_file(folder / WEIGHTS)
         said = json.loads(record.read_text()) if record.is_file() else None
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"{folder}: {' '.join(str(error).split())[:400]}") from None
-    return Saved(folder, config, said, tensors)
+    card = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else None
+    return Saved(folder, config, said, tensors, card, weights_hash(folder))
 
 
 def _download(model_id: str, options: dict[str, Any]) -> Path:

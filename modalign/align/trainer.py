@@ -113,6 +113,8 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         """Take processing constants from the training rows, and from nothing else."""
         for name in model.towers:
             tower = model.tower(name)
+            if name in model.started:  # its weights were trained with the constants that it has
+                continue
             if type(tower.processing).fit is not Processing.fit:
                 tower.processing = tower.processing.fit(self._signals(name))
                 for rows in (self.train_rows, self.val_rows):
@@ -136,7 +138,8 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
                 if rows is not None:
                     tables[split][name] = encode_frozen(model, rows, name, self.recipe.training.batch_size)
                     rows.cached.add(name)
-            tower.projection.fit(tables["train"][name].features.to(model.device))
+            if name not in model.started:
+                tower.projection.fit(tables["train"][name].features.to(model.device))
             self.notes += [f"{name}: {note}" for note in tower.processing.notes()]
         return tables
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 if TYPE_CHECKING:
     from modalign.align.embed import Advance
     from modalign.align.model import AlignmentModel
@@ -42,6 +44,42 @@ def bar(description: str, total: int) -> Iterator[Advance]:
     with make_progress() as progress:
         task = progress.add_task(description, total=total, note="")
         yield lambda rows: progress.advance(task, rows)
+
+
+def command_line(context: typer.Context) -> str:
+    """The command that runs, for a report: what differs from the defaults, and of each path its last part."""
+    import shlex
+
+    from modalign.align.privacy import without_paths
+
+    words = ["modalign", str(context.info_name)]
+    for parameter in context.command.params:
+        value = context.params.get(str(parameter.name))
+        if value is None or value == parameter.default:
+            continue
+        for one in value if isinstance(value, (list, tuple)) else [value]:
+            if parameter.param_type_name == "argument":
+                words.append(str(without_paths(one)))
+            elif isinstance(one, bool):
+                words.append((parameter.opts if one else parameter.secondary_opts)[0])
+            else:
+                words += [parameter.opts[0], str(without_paths(one))]
+    return shlex.join(words)
+
+
+def fields(said: Sequence[str] | None) -> dict[str, str]:
+    """What `--field key=value` says of a source.
+
+    Raises:
+        RecipeError: one has no "=".
+    """
+    from modalign.errors import RecipeError
+
+    pairs = [field.partition("=") for field in said or ()]
+    bare = next((key for key, equals, _ in pairs if not equals), None)
+    if bare is not None:
+        raise RecipeError(f"--field {bare!r}: write it as key=value, for example rate=50")
+    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def numbers(option: str, text: str, whole: bool = False) -> list[float]:

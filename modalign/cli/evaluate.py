@@ -9,6 +9,7 @@ import typer
 
 
 def command(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help="A model folder or Hub id.")],
     manifest: Annotated[Path, typer.Argument(help="The manifest.")],
     modality: Annotated[str, typer.Option("--modality", help="The tower to classify with.")],
@@ -20,9 +21,18 @@ def command(
     template: Annotated[
         list[str] | None, typer.Option("--template", help="A prompt template with {label}; may be repeated.")
     ] = None,
+    by: Annotated[
+        str, typer.Option("--by", help="Columns for subgroups, e.g. sex,age,site; bins of one's own: age=40,60.")
+    ] = "",
     allow_outside: Annotated[
         bool, typer.Option("--allow-outside", help="Admit paths that leave the manifest's folder.")
     ] = False,
+    examples: Annotated[
+        int | None,
+        typer.Option(min=0, help="Recordings of each kind to show in the report; unasked, none of patients."),
+    ] = None,
+    map_: Annotated[str, typer.Option("--map", help="The map of embeddings: pca or umap.")] = "pca",
+    card: Annotated[bool, typer.Option("--card", help="Write the figures into the model folder's card too.")] = False,
 ) -> None:
     """Classify a manifest's split by prompts and write metrics.json, predictions.parquet and report.html.
 
@@ -31,19 +41,34 @@ def command(
       modalign evaluate runs/one/model windows.csv --modality motion --out runs/one/evaluation
 
       modalign evaluate runs/one/model other.csv --modality motion --split all --descriptions my_words.yaml --out check
+
+      modalign evaluate runs/ecg/model ecgs.csv --modality ecg --by sex,age=40,60,site --out check
+
+      modalign evaluate runs/ecg/model ecgs.csv --modality ecg --out check --examples 4 --map umap --card
     """
     from modalign.align.manifest import read_descriptions
-    from modalign.cli._common import bar, load, load_untrained
-    from modalign.tasks.evaluate import evaluate_zero_shot
-    from modalign.tasks.report import write_report
+    from modalign.align.privacy import without_paths
+    from modalign.cli._common import bar, command_line, load, load_untrained
+    from modalign.tasks.card import check_card, update_card
+    from modalign.tasks.evaluate import evaluate_zero_shot, rows_to_embed
+    from modalign.tasks.report import gallery, write_report
+    from modalign.tasks.report.examples import check_plot
+    from modalign.tasks.report.maps import check_projection
+    from modalign.tasks.subgroups import split_by
     from modalign.tasks.table import print_table
     from modalign.tasks.training import open_manifest
 
+    check_projection(map_)
+    if examples:
+        check_plot()
     said = read_descriptions(descriptions) if descriptions else None
     loaded = load(model)
+    card_file = check_card(loaded.base) if card else None
     rows = open_manifest(loaded.source, manifest, allow_outside=allow_outside)
     text = (loaded.record or {}).get("text", "text")
-    with bar("embedding", len(rows.split(split).rows)) as advance:
+    untrained = load_untrained(loaded)
+    loaded.tower(modality)
+    with bar("embedding", rows_to_embed(rows, split, modality, 2 if untrained else 1)) as advance:
         evaluation = evaluate_zero_shot(
             loaded,
             rows,
@@ -52,11 +77,24 @@ def command(
             templates=template,
             descriptions=said,
             text=text,
-            untrained=load_untrained(loaded),
+            untrained=untrained,
             advance=advance,
+            by=split_by(by),
         )
     print_table(evaluation)
     evaluation.save(out, {"model": Path(model).name, "manifest": manifest.name})
     settings = [("model", Path(model).name), ("manifest", manifest.name), ("split", split)]
-    write_report(out / "report.html", evaluation.title, [evaluation], settings)
+    write_report(
+        out / "report.html",
+        evaluation.title,
+        [evaluation],
+        settings,
+        command=command_line(context),
+        recipe=without_paths((loaded.record or {}).get("recipe")),
+        projection=map_,
+        examples=gallery(evaluation, loaded.tower(modality).modality, modality, examples),
+    )
     print(f"Wrote {out / 'metrics.json'}, {out / 'predictions.parquet'}, {out / 'report.html'}")
+    if card_file is not None:
+        update_card(card_file, evaluation, manifest.stem, split)
+        print(f"Wrote the figures into {card_file}")

@@ -9,7 +9,9 @@ import typer
 
 
 def command(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name, or a YAML file (see 'modalign init').")],
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe's name, a YAML file (see 'modalign init'), or a model to go on from.")
+    ],
     data: Annotated[Path, typer.Option("--data", help="The manifest: .csv, .tsv, .jsonl or .parquet.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the run.")],
     set_: Annotated[
@@ -33,6 +35,8 @@ def command(
       modalign train motion --data windows.csv --out runs/one
 
       modalign train my.yaml --data pairs.jsonl --out runs/two --set training.epochs=3 --set towers.text.tune=lora
+
+      modalign train runs/one/model --data mine.csv --out runs/three --set towers.motion.tune=lora
     """
     from modalign.align.config import load_recipe
     from modalign.align.manifest import read_descriptions

@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from modalign.errors import ReadError, RecipeError, suggest
+from modalign.modalities.descriptions import LabelSet
+from modalign.modalities.spans import TokenSpans, default_cells, lay
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,17 @@ class Encoder(nn.Module):
     def processing_defaults(self) -> dict[str, Any]:
         """Processing parameters that this encoder dictates (a tokenizer, an image size)."""
         return {}
+
+    def token_spans(self, inputs: Mapping[str, Tensor]) -> TokenSpans | None:
+        """What each token of the self-attention stands for in a collated batch of one item; None for other encoders.
+
+        To give it means: the layers of attention are all over these tokens, and nothing else mixes them to speak of.
+        """
+        return None
+
+    def embedding(self) -> nn.Module | None:
+        """The layer that turns ids into vectors, where the main input is ids; gradients end there."""
+        return None
 
     def lora_targets(self) -> list[str]:
         """Names of the modules that LoRA adapts by default: every linear and convolutional layer.
@@ -137,6 +150,32 @@ class Processing(BaseModel):
         """The windows that cover a whole recording at inference; their pooled features are averaged."""
         return [signal]
 
+    def restore(self, relevances: Sequence[Tensor], signal: Signal) -> Tensor:
+        """Relevance back to the signal: what `segments` and `__call__` did, undone; what `Modality.plot` draws.
+
+        By default the windows, of the lengths that `segments` gives them, lie evenly over the recording, and their last
+        axis is time. Where windows overlap, relevance adds up, as in the mean of their features.
+
+        Args:
+            relevances: of each window of `segments(signal)`, in the shape of its main input (without the batch axis).
+            signal: as `Modality.load` gave it.
+        """
+        total, lengths = signal.data.shape[-1], [window.data.shape[-1] for window in self.segments(signal)]
+        rows = signal.data.shape[0]
+        same = all(part.ndim == 2 and len(part) == rows for part in relevances)
+        parts = [part if same else part.reshape(-1, part.shape[-1]).sum(0, keepdim=True) for part in relevances]
+        step = (total - lengths[-1]) / max(len(parts) - 1, 1)
+        laid = [lay(part, k * step, k * step + n, total) for k, (part, n) in enumerate(zip(parts, lengths))]
+        return torch.stack(laid).sum(0)
+
+    def blank(self, values: Tensor) -> Tensor:
+        """What stands for nothing in the place of the main input (B, ...): zeros, the training mean of most inputs."""
+        return torch.zeros_like(values)
+
+    def cells(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Sizes of the parts of a main input of `shape` (without the batch axis) that are blanked out at once."""
+        return default_cells(shape)
+
     def fit(self, signals: Iterable[Signal]) -> Self:
         """Return a copy whose constants come from these (training) signals. By default there are none."""
         return self
@@ -144,6 +183,10 @@ class Processing(BaseModel):
     def parameters(self) -> dict[str, Any]:
         """The parameters as JSON, without any path of this machine: what a saved model holds."""
         return self.model_dump(mode="json")
+
+    def cuts(self, signal: Signal) -> bool:
+        """Whether the encoder would not see the whole of it: a text longer than its limit."""
+        return False
 
     def notes(self) -> list[str]:
         """What the user should be told of the items processed so far (how many texts were cut)."""
@@ -167,8 +210,12 @@ class Modality:
         fields: what a manifest may say of a source in `<modality>.<key>` columns, a pydantic model.
         augmentations: augmentation name -> class.
         is_path: whether a manifest's cell is a path (True) or the content itself (text).
+        private: whether its recordings may show patients; reports then show none unasked, and no ids. Safe by default.
         templates: prompt templates with `{label}`.
+        negations: prompt templates with `{label}` that say a label is absent.
         descriptions: label -> sentences, for labels the modality knows.
+        opposites: label -> sentences that say it is absent, where `negations` would not do ("no finding").
+        label_sets: name -> labels that belong together, those of a public data set for example.
     """
 
     name: str = ""
@@ -178,8 +225,12 @@ class Modality:
     fields: ClassVar[type[BaseModel] | None] = None
     augmentations: ClassVar[Mapping[str, type[Augmentation]]] = {}
     is_path: ClassVar[bool] = True
+    private: ClassVar[bool] = True
     templates: ClassVar[tuple[str, ...]] = ("{label}",)
+    negations: ClassVar[tuple[str, ...]] = ("no {label}",)
     descriptions: ClassVar[Mapping[str, Sequence[str]]] = {}
+    opposites: ClassVar[Mapping[str, Sequence[str]]] = {}
+    label_sets: ClassVar[Mapping[str, LabelSet]] = {}
 
     def read(self, source: Any, **fields: Any) -> Signal:
         """Read a path, or an in-memory source, into a Signal. Subclasses say how; callers use `load`.
@@ -217,6 +268,31 @@ class Modality:
     def summary_features(self, signal: Signal) -> np.ndarray[Any, Any] | None:
         """A fixed-length vector of hand features for the linear floor, or None where there is no such floor."""
         return None
+
+    def plot(self, signal: Signal, ax: Any, relevance: Tensor | None = None) -> None:
+        """Draw a signal as people of its field look at it; here, its channels over seconds.
+
+        Args:
+            signal: what `load` returned.
+            ax: a matplotlib Axes; more axes may be put into its area.
+            relevance: in the signal's own shape, or (T',) over time; drawn as colour over the signal. Its last axis
+                may be coarser than the signal's, and then lies evenly over it.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+            ValueError: the relevance does not fit the signal.
+        """
+        from modalign.modalities.drawing import traces
+
+        traces(signal, ax, relevance)
+
+    def token_spans(self, encoder: Encoder, inputs: Mapping[str, Tensor]) -> TokenSpans | None:
+        """What the tokens of an encoder's attention stand for: as the encoder says it. See `Encoder.token_spans`."""
+        return encoder.token_spans(inputs)
+
+    def plot_inches(self, signal: Signal) -> tuple[float, float]:
+        """Width and height of an Axes in which `plot` is well read."""
+        return 9.0, 4.0
 
     def build_encoder(self, name: str = "", **options: Any) -> Encoder:
         """Build an encoder by name.

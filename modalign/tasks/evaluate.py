@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from torch import Tensor
 
 from modalign.align.data import AlignmentDataset
 from modalign.align.embed import Advance, embed_split
@@ -14,12 +17,16 @@ from modalign.tasks.evaluation import (
     Evaluation,
     Result,
     chance,
+    few_groups,
+    interval_note,
     protocol_of,
     score_result,
-    unit_of_resampling,
     unscored_labels,
 )
 from modalign.tasks.floor import linear_floor
+from modalign.tasks.subgroups import subgroups_of
+from modalign.tasks.text_side import gap_of, limit_table
+from modalign.tasks.val_constants import fitted_calibration, own_calibration, thresholds, val_rows
 from modalign.tasks.zero_shot import ZeroShotClassifier
 
 MODEL = "modalign"
@@ -67,9 +74,13 @@ def single_prompts(
     tower: str,
     prompts: Mapping[str, Sequence[str]],
     text: str = "text",
+    embedded: Tensor | None = None,
 ) -> list[Result]:
-    """Results with one prompt a class: the k-th of every class, for every k that all classes have."""
-    embedded = embed_split(model, dataset, tower).embeddings
+    """Results with one prompt a class: the k-th of every class, for every k that all classes have.
+
+    `embedded` are the dataset's rows, where they were embedded before.
+    """
+    embedded = embed_split(model, dataset, tower).embeddings if embedded is None else embedded
     labels = list(prompts)
     results = []
     for k in range(min(len(sentences) for sentences in prompts.values())):
@@ -94,6 +105,12 @@ def baselines(
     return results
 
 
+def rows_to_embed(manifest: Manifest, split: str, tower: str, models: int = 1) -> int:
+    """How many rows `evaluate_zero_shot` embeds, for a progress bar: those of the split and of val, once a model."""
+    val = val_rows(manifest, split, tower)
+    return models * (len(labelled(manifest, split, tower).rows) + (len(val.rows) if val else 0))
+
+
 def evaluate_zero_shot(
     model: AlignmentModel,
     manifest: Manifest,
@@ -105,66 +122,102 @@ def evaluate_zero_shot(
     text: str = "text",
     untrained: AlignmentModel | None = None,
     advance: Advance | None = None,
+    by: Sequence[str] = (),
 ) -> Evaluation:
-    """Classify a split by prompts.
+    """Classify a split by prompts; every row is encoded once a model.
 
     Args:
         model: the model.
-        manifest: all rows; `train` rows serve the linear floor.
+        manifest: all rows; `train` rows serve the linear floor, `val` rows the temperature and thresholds.
         tower: which modality to classify.
         split: "test", "val", "train" or "all".
         templates: prompt templates; they win over what the modality knows of a label.
         descriptions: label -> sentences; they win over templates.
         text: the tower for prompts.
         untrained: the baseline with random encoders, if there is one.
-        advance: for a progress bar, called with the rows done.
+        advance: for a progress bar, called with the rows done; `rows_to_embed` says how many there are.
+        by: columns of the manifest for subgroups; see `subgroups_of`.
 
     Raises:
-        ManifestError: no labelled rows.
+        ManifestError: no labelled rows, or no such column.
         ModelError: no such tower.
     """
     part = model.tower(tower)
-    kept = labelled(manifest, split, tower)
+    kept, val = labelled(manifest, split, tower), val_rows(manifest, split, tower)
+    subgroups = subgroups_of(kept, by)
     labels = manifest.vocabulary  # not the split's alone: a class that it happens to lack can still be chosen
+    several = any(len(row.labels) > 1 for row in kept.rows)
     test = dataset_of(model, kept)
     said = descriptions if descriptions is not None else ({} if templates else kept.descriptions)
-    results = baselines(manifest, test, tower, labels)
-    notes = []
-    if untrained is not None:
-        scores = score(untrained, dataset_of(untrained, kept), tower, labels, templates, said, text)
-        results.insert(
-            1, score_result("untrained", scores, kept.rows, labels, "frozen random encoder, trained projection")
-        )
     classifier = ZeroShotClassifier(model, tower, labels, templates, said, text)
-    embedded = embed_split(model, test, tower, advance=advance).embeddings
-    results.append(score_result(MODEL, classifier.decision_function(embedded), kept.rows, labels))
+    embedded = embed_split(model, test, tower, advance=advance)
+    scores = classifier.decision_function(embedded.embeddings)
+    held = score(model, dataset_of(model, val), tower, labels, templates, said, text, advance) if val else None
+    results = baselines(manifest, test, tower, labels)
+    notes = [interval_note(kept.rows), *_warnings(manifest, kept, model)]
+    if untrained is None:
+        notes.append(
+            "There is no line 'untrained': no untrained model was given, or stands beside the model. `modalign train` "
+            "makes one (not with --no-untrained); without it a figure may owe little to training."
+        )
+    else:
+        twin = [
+            score(untrained, dataset_of(untrained, rows), tower, labels, templates, said, text, advance)
+            for rows in (kept, *([val] if val else []))
+        ]
+        line = score_result("untrained", twin[0], kept.rows, labels, "frozen random encoder, trained projection")
+        results.insert(1, _decide(line, twin[1], val, labels) if several and val else line)
+    main = score_result(MODEL, scores, kept.rows, labels, few_groups(kept.rows))
+    results.append(_decide(main, held, val, labels) if several and val and held is not None else main)
     fewest = min(len(p) for p in classifier.prompts.values())
     if fewest > 1:
-        values = [r.value for r in single_prompts(model, test, tower, classifier.prompts, text)]
+        singles = single_prompts(model, test, tower, classifier.prompts, text, embedded.embeddings)
+        values = [r.value for r in singles]
         notes.append(
             f"With one prompt a class instead of all: worst {min(values):.3f}, mean {sum(values) / len(values):.3f}, "
             f"best {max(values):.3f} of {len(values)}."
         )
-    multi = any(len(row.labels) > 1 for row in kept.rows)
-    groups = len({row.group for row in kept.rows if row.group})
-    notes.insert(
-        0,
-        f"95 % intervals by bootstrap over {unit_of_resampling(kept.rows)[1]}; {groups or 'unknown'} groups (people).",
-    )
-    left_out = unscored_labels(kept.rows, labels) if multi else []
+    left_out = unscored_labels(kept.rows, labels) if several else []
     if left_out:
         notes.append(f"Left out of macro AUROC, since all rows have them or none has: {', '.join(left_out)}.")
-    if manifest.official_split or (model.record or {}).get("official_split"):
-        notes.append("The data set's official split: groups may cross it, so this is not subject-independent.")
-    return Evaluation(
+    fitted, about = None, "No labelled val rows apart from those evaluated, so nothing is fitted."
+    if val and held is not None:
+        fitted, about = fitted_calibration(held, val.rows, labels, several)
+    evaluation = Evaluation(
         title=f"Classification of {part.modality.name} by prompts, split {split}",
         protocol=protocol_of(model.record, manifest, split),
-        metric="macro AUROC" if multi else "accuracy",
+        metric="macro AUROC" if several else "accuracy",
         labels=labels,
         rows=kept.rows,
         results=results,
         notes=notes,
-        embeddings=embedded,
+        embeddings=embedded.embeddings,
         classes=classifier.class_embeddings,
         scale=model.temperature().item(),
+        subgroups=subgroups,
+        own=own_calibration(model, several),
+        fitted=fitted,
     )
+    evaluation.measure_all(about)
+    gap = gap_of(model, test, tower, text, embedded)
+    evaluation.tables += [limit_table(model, test, text, classifier.prompts), *([gap] if gap else [])]
+    return evaluation
+
+
+def _warnings(manifest: Manifest, kept: Manifest, model: AlignmentModel) -> list[str]:
+    """What a reader must know of the rows."""
+    notes = []
+    if manifest.unnamed:
+        notes.append(
+            f"{manifest.unnamed:,} rows of the manifest share files, and have no cluster: those of one file are taken "
+            "for one recording. Name each row's recording in the column 'cluster'."
+        )
+    if manifest.official_split or (model.record or {}).get("official_split"):
+        notes.append("The data set's official split: groups may cross it, so this is not subject-independent.")
+    return notes
+
+
+def _decide(result: Result, held: Array, val: Manifest, labels: Sequence[str]) -> Result:
+    """The result with decisions by val's thresholds."""
+    assert result.scores is not None
+    return replace(result, decided=(result.scores >= thresholds(held, val.rows, labels)).astype(int))

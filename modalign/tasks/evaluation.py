@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,30 +16,41 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from modalign.align.manifest import Manifest, Row
-from modalign.align.metrics import cluster_bootstrap, confusion_matrix, macro_auroc
+from modalign.align.metrics import (
+    Calibration,
+    class_areas,
+    cluster_bootstrap,
+    cluster_draws,
+    confusion_matrix,
+    macro_auroc,
+    percentile_interval,
+    units_of,
+    weighted_areas,
+)
+from modalign.align.metrics.areas import mean_of_defined, scorable
+from modalign.tasks.figure_tables import calibration_table, class_table, figures_table, subgroup_tables
+from modalign.tasks.figures import Measured, chance_figures, measure, plain
+from modalign.tasks.predictions import FEW_GROUPS, Predictions, from_table, indicator, unit_of_resampling
+from modalign.tasks.results import Result, Table
+
+__all__ = [
+    "Evaluation",
+    "Result",
+    "Table",
+    "chance",
+    "few_groups",
+    "hashed_groups",
+    "interval_note",
+    "predictions_file",
+    "protocol_of",
+    "recompute",
+    "score_of",
+    "score_result",
+    "unit_of_resampling",
+    "unscored_labels",
+]
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Result:
-    """One line of a table: a method, its figure, its 95 % interval, and its scores."""
-
-    name: str
-    value: float
-    interval: tuple[float, float] | None = None
-    scores: Array | None = field(default=None, repr=False)
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A further table of an evaluation: classes, subgroups, templates, shots. Cells are words or figures."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str | float]]
-    note: str = ""
 
 
 @dataclass
@@ -58,6 +69,10 @@ class Evaluation:
         embeddings: (N, dim) unit rows of the items, where the model made some.
         classes: (C, dim) unit rows of the labels, likewise.
         scale: the model's 1 / temperature, for probabilities.
+        subgroups: column of the manifest -> the subgroup of each row.
+        own: how the model's own temperature makes probabilities of the main result's scores.
+        fitted: the same, fitted on val.
+        measured: method -> all its figures, after `measure_all`.
     """
 
     title: str
@@ -71,6 +86,10 @@ class Evaluation:
     embeddings: Tensor | None = field(default=None, repr=False)
     classes: Tensor | None = field(default=None, repr=False)
     scale: float | None = None
+    subgroups: dict[str, list[str]] = field(default_factory=dict)
+    own: Calibration | None = None
+    fitted: Calibration | None = None
+    measured: dict[str, Measured] = field(default_factory=dict, repr=False)
 
     @property
     def multi_label(self) -> bool:
@@ -79,8 +98,8 @@ class Evaluation:
 
     @property
     def main(self) -> Result:
-        """The model's own result: the last that has scores."""
-        return next(r for r in reversed(self.results) if r.scores is not None)
+        """The model's own result: the last that has scores; where none has (retrieval), the last."""
+        return next((r for r in reversed(self.results) if r.scores is not None), self.results[-1])
 
     def confusion(self) -> Array | None:
         """(C, C) counts of the main result, or None for several labels a row."""
@@ -91,20 +110,50 @@ class Evaluation:
         return confusion_matrix([row.labels[0] for row in self.rows], predicted, self.labels)
 
     def predictions(self, scores: Array | None = None) -> pd.DataFrame:
-        """A row for each item: id, group, cluster, label, and a score for each class."""
-        scores = self.main.scores if scores is None else scores
-        assert scores is not None
-        table = pd.DataFrame(
-            {
-                "id": [row.id for row in self.rows],
-                "group": [row.group for row in self.rows],
-                "cluster": [row.cluster for row in self.rows],
-                "label": [";".join(row.labels) for row in self.rows],
-            }
+        """A row for each item: id, group, cluster, label, what was decided, and a score for each class."""
+        result = self.main if scores is None else Result("", float("nan"), scores=scores)
+        return self.predictions_of(result).table()
+
+    def predictions_of(self, result: Result) -> Predictions:
+        """What one method said of each row; the calibrations are the main result's alone."""
+        assert result.scores is not None
+        main = result is self.main
+        return Predictions(
+            ids=[row.id for row in self.rows],
+            groups=[row.group for row in self.rows],
+            clusters=[row.cluster for row in self.rows],
+            truth=[row.labels for row in self.rows],
+            labels=self.labels,
+            scores=result.scores,
+            decided=result.decided,
+            metric=self.metric,
+            subgroups=self.subgroups,
+            own=self.own if main else None,
+            fitted=self.fitted if main else None,
         )
-        # A class may be called as one of the columns before it, and Parquet refuses a name twice.
-        names = [f"{label} (score)" if label in table.columns else label for label in self.labels]
-        return pd.concat([table, pd.DataFrame(scores, columns=names)], axis=1)
+
+    def probabilities(self, fitted: bool = False) -> Array | None:
+        """(N, C) of the main result, by the model's own temperature or by the one fitted on val; None without it."""
+        calibration = self.fitted if fitted else self.own
+        assert self.main.scores is not None
+        return calibration(self.main.scores) if calibration is not None else None
+
+    def measure_all(self, note: str = "") -> None:
+        """Compute every figure of every method that has scores, and put them into `measured` and tables.
+
+        Args:
+            note: of the calibration's table.
+        """
+        self.measured = {r.name: measure(self.predictions_of(r)) for r in self.results if r.scores is not None}
+        predictions, main = self.predictions_of(self.main), self.measured[self.main.name]
+        several = predictions.several
+        self.tables += [
+            figures_table(self.main.name, self.measured, chance_figures(predictions), several),
+            class_table(main, several),
+        ]
+        calibration = calibration_table(main, several, note)
+        self.tables += [calibration] if calibration else []
+        self.tables += subgroup_tables(main)
 
     def counts(self) -> dict[str, int]:
         """Rows, groups (people) and clusters (recordings)."""
@@ -113,9 +162,12 @@ class Evaluation:
         return {"rows": len(self.rows), "groups": len(groups), "clusters": len(clusters)}
 
     def save(self, folder: Path, extra: Mapping[str, Any] | None = None) -> None:
-        """Write `metrics.json` and `predictions.parquet`."""
+        """Write `metrics.json`, `predictions.parquet` (the main result's), and `predictions-NAME.parquet` of others."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.predictions().to_parquet(folder / "predictions.parquet", index=False)
+        for result in self.results:
+            if result.scores is not None:
+                path = folder / predictions_file(result.name if result is not self.main else "")
+                self.predictions_of(result).table().to_parquet(path, index=False)
         (folder / "metrics.json").write_text(json.dumps({**self.as_dict(), **(extra or {})}, indent=1))
 
     def as_dict(self) -> dict[str, Any]:
@@ -129,8 +181,8 @@ class Evaluation:
             "results": [
                 {
                     "name": r.name,
-                    self.metric: _json(r.value),
-                    "ci": r.interval and [*map(_json, r.interval)],
+                    self.metric: plain(r.value),
+                    "ci": r.interval and [*map(plain, r.interval)],
                     "note": r.note,
                 }
                 for r in self.results
@@ -145,28 +197,58 @@ class Evaluation:
                 }
                 for t in self.tables
             ],
+            "methods": {name: measured.as_dict() for name, measured in self.measured.items()},
         }
 
 
 def _cell(value: str | float) -> str | float | None:
-    return value if isinstance(value, str) else _json(value)
+    return value if isinstance(value, (str, int)) else plain(value)
 
 
-def _json(value: float) -> float | None:
-    return None if math.isnan(value) else value  # JSON has no NaN
+def predictions_file(name: str = "") -> str:
+    """The file of a method's predictions: `predictions.parquet` for the main one, which has no name here."""
+    plain_name = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return f"predictions-{plain_name}.parquet" if plain_name else "predictions.parquet"
 
 
-def unit_of_resampling(rows: Sequence[Row]) -> tuple[list[str], str]:
-    """What intervals resample: groups where there are ten or more, else clusters, else rows; and its name."""
-    groups = [row.group or row.id for row in rows]
-    clusters = [row.cluster or row.group or row.id for row in rows]
-    if any(row.group for row in rows) and len(set(groups)) >= 10:
-        return groups, "groups"
-    if any(row.cluster for row in rows):
-        return clusters, "recordings"
-    if any(row.group for row in rows):
-        return groups, "groups"
-    return clusters, "rows"
+def recompute(predictions: pd.DataFrame | str | Path) -> dict[str, Any]:
+    """Every figure of a method anew from its predictions: what `metrics.json` holds under `methods`, to the last bit.
+
+    Args:
+        predictions: a `predictions.parquet` of an evaluation, or its table.
+
+    Example:
+        >>> recompute("runs/one/evaluation/predictions.parquet")["figures"]["accuracy"]   # doctest: +SKIP
+        {'value': 0.89, 'ci': [0.83, 0.94]}
+
+    Raises:
+        ManifestError: it is no such table.
+    """
+    return measure(from_table(predictions)).as_dict()
+
+
+def interval_note(rows: Sequence[Row], crossval: bool = False) -> str:
+    """Over what the intervals are, and what they cannot say; after cross-validation, without the advice to do it."""
+    groups, clusters = ({getattr(row, kind) for row in rows} - {""} for kind in ("group", "cluster"))
+    note = (
+        f"95 % intervals by bootstrap over {unit_of_resampling(rows)[1]}; {len(groups) or 'unknown'} groups (people)."
+    )
+    if len(groups) == 0:
+        note += " Name each row's person or patient in the column 'group': intervals then say how others would do."
+        if not clusters:
+            note += " Rows are taken as independent; if they are windows of recordings, name these in 'cluster'."
+    elif len(groups) < FEW_GROUPS:
+        note += " So few groups say little of other people, and the intervals are too narrow: "
+        note += "see each group's figure." if crossval else "cross-validate by group with 'modalign crossval'."
+    return note
+
+
+def few_groups(rows: Sequence[Row]) -> str:
+    """What stands beside an interval over too few groups; empty where there are enough, or none is named."""
+    groups = {row.group for row in rows if row.group}
+    if not 0 < len(groups) < FEW_GROUPS:
+        return ""
+    return f"only {len(groups)} group{'s' if len(groups) > 1 else ''}: the interval says little of other people"
 
 
 def score_result(
@@ -183,16 +265,17 @@ def score_result(
         auroc: macro AUROC for one label a row too, where accuracy would follow the commoner class.
     """
     units, _ = unit_of_resampling(rows)
-    several = auroc or any(len(row.labels) > 1 for row in rows)
-
-    def figure(index: Array) -> float:
-        return score_of(scores[index], [rows[i] for i in index], labels, several)
-
-    if not several:  # one comparison for all draws
+    if not auroc and all(len(row.labels) == 1 for row in rows):  # one comparison for all draws
         correct = _correct(scores, rows, labels)
         interval = cluster_bootstrap(lambda index: float(correct[index].mean()), units)
         return Result(name, float(correct.mean()), interval, scores, note)
-    return Result(name, figure(np.arange(len(rows))), cluster_bootstrap(figure, units, draws=200), scores, note)
+    truth = indicator([row.labels for row in rows], labels)
+    unit, count = units_of(units)
+    weights = cluster_draws(count)
+    drawn = [weighted_areas(truth[:, c], scores[:, c], weights, unit)[0] for c in np.flatnonzero(scorable(truth))]
+    areas = mean_of_defined(np.stack(drawn, 1)) if drawn else np.full(1, np.nan)
+    value = mean_of_defined(class_areas(truth, scores)[0]).item()
+    return Result(name, value, percentile_interval(areas), scores, note)
 
 
 def score_of(scores: Array, rows: Sequence[Row], labels: Sequence[str], several: bool) -> float:

@@ -18,6 +18,7 @@ from modalign.align.checkpoint import checkpoints
 from modalign.align.config import ModelConfig, Recipe
 from modalign.align.manifest import Manifest, check_groups, read_manifest
 from modalign.align.model import AlignmentModel, build_model
+from modalign.align.privacy import without_paths
 from modalign.align.progress import ProgressBar
 from modalign.align.signal_cache import SignalCache
 from modalign.align.trainer import AlignmentTrainer
@@ -106,7 +107,7 @@ def train(
     model.save_pretrained(out / "model")
     if untrained and any(model.tower(name).modality.is_path for name in model.towers):
         baseline = untrained_recipe(recipe, model)
-        twin = build_model(baseline)
+        twin = build_model(baseline, [name for name in model.towers if not model.tower(name).modality.is_path])
         _fit(twin, baseline, rows, val, out / "untrained-checkpoints", resume, "untrained baseline", console)
         twin.record = model.record
         twin.save_pretrained(out / "untrained")
@@ -207,10 +208,11 @@ def record_of(recipe: Recipe, manifest: Manifest, rows: Manifest) -> dict[str, A
         "rows": len(rows.rows),
         "groups": len({row.group for row in rows.rows if row.group}),
         "labels": rows.labels,
+        "label_counts": {label: sum(label in row.labels for row in rows.rows) for label in rows.labels},
         "official_split": manifest.official_split,
         "descriptions": {label: list(s) for label, s in rows.descriptions.items() if label in rows.labels},
         "text": recipe.text,
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": without_paths(recipe.model_dump(mode="json")),
     }
 
 

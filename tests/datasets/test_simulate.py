@@ -247,7 +247,7 @@ def test_a_row_is_a_function_of_the_seed_and_its_number(tmp_path: Path) -> None:
     motion, text = get_modality("motion"), get_modality("text")
     manifest = read_manifest(one, {"motion": motion, "text": text})
     assert [row.labels for row in manifest.rows] == [("walking",), ("sitting",)] * 3
-    assert [row.group for row in manifest.rows] == ["person-0"] * 2 + ["person-1"] * 2 + ["person-2"] * 2
+    assert [row.group for row in manifest.rows] == [f"simulated-person-{p}" for p in (0, 0, 1, 1, 2, 2)]
     for row in manifest.rows:
         signal = motion.load(row.sources["motion"], **row.fields["motion"])
         assert signal.meta["location"] in ("chest", "left wrist")

@@ -36,5 +36,32 @@ def cluster_bootstrap(
     for _ in range(draws):
         picked = generator.integers(len(rows), size=len(rows))
         values.append(statistic(np.concatenate([rows[p] for p in picked])))
-    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return percentile_interval(np.array(values))
+
+
+def units_of(clusters: Sequence[Hashable]) -> tuple[Array, int]:
+    """Clusters as numbers (N,), in the order in which they come, and how many there are."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(c, len(numbers)) for c in clusters], dtype=np.int64), len(numbers)
+
+
+def cluster_draws(units: int, draws: int = 1000, seed: int = 0) -> Array:
+    """(draws, units) how often each cluster is drawn: the draws of `cluster_bootstrap`, for figures that take weights.
+
+    Example:
+        >>> cluster_draws(3, draws=2).sum(1)
+        array([3., 3.])
+    """
+    picked = np.random.default_rng(seed).integers(units, size=(draws, units))
+    counts = np.zeros((draws, units))
+    np.add.at(counts, (np.arange(draws)[:, None], picked), 1)
+    return counts
+
+
+def percentile_interval(values: Array) -> tuple[float, float]:
+    """The middle 95 % of the draws (D,) in which the figure is defined; NaN where it never is."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.percentile(known, [2.5, 97.5])
     return float(low), float(high)

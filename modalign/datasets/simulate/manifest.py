@@ -92,7 +92,7 @@ def write_simulated(
             {
                 "id": f"simulated-{seed}-{name}",
                 "split": SPLITS[percentile(person, seed) // 10],
-                "group": person,
+                "group": f"simulated-{person}",
                 "label": made.label,
                 "text": made.text,
                 "motion": f"signals/{name}.npy",

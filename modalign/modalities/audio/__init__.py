@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from modalign.modalities.audio.augment import AUGMENTATIONS
 from modalign.modalities.audio.encoders import ENCODERS
 from modalign.modalities.audio.fields import AudioFields
+from modalign.modalities.audio.plot import plot_audio
 from modalign.modalities.audio.processing import AudioProcessing
 from modalign.modalities.audio.reader import read_audio
 from modalign.modalities.audio.summary import log_band_summary
 from modalign.modalities.base import Modality, Signal
-from modalign.modalities.descriptions import Descriptions
+from modalign.modalities.descriptions import Descriptions, LabelSets, read_wording
 from modalign.modalities.registry import register_modality
 
 
@@ -35,16 +37,10 @@ class Audio(Modality):
     default_encoder = "cnn"
     fields = AudioFields
     augmentations = AUGMENTATIONS
-    templates = (
-        "This is a sound of {label}.",
-        "the sound of {label}",
-        "a recording of {label}",
-        "you can hear {label}",
-        "an audio clip of {label}",
-        "{label} is heard nearby",
-        "{label}",
-    )
+    private = False
+    templates, negations, opposites = read_wording(Path(__file__).with_name("templates.yaml"))
     descriptions = Descriptions(Path(__file__).with_name("descriptions.yaml"))
+    label_sets = LabelSets(Path(__file__).with_name("label_sets.yaml"))
 
     def read(self, source: Any, **fields: Any) -> Signal:
         """Read a path (.wav, .flac, .ogg, .opus, .mp3), or an array or tensor (T,), (T, C) or (C, T) with `rate`.
@@ -58,3 +54,7 @@ class Audio(Modality):
     def summary_features(self, signal: Signal) -> np.ndarray[Any, Any]:
         """Mean, standard deviation and 90 % quantile of 40 log-mel bands: (120,), float64."""
         return log_band_summary(signal)
+
+    def plot(self, signal: Signal, ax: Any, relevance: Tensor | None = None) -> None:
+        """The waveform, and the spectrogram on a mel scale below: see `plot.plot_audio`."""
+        plot_audio(signal, ax, relevance)

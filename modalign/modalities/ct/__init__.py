@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from modalign.modalities.base import Modality, Signal
 from modalign.modalities.ct.augment import AUGMENTATIONS
 from modalign.modalities.ct.encoders import ENCODERS
 from modalign.modalities.ct.fields import CtFields
+from modalign.modalities.ct.plot import plot_ct
 from modalign.modalities.ct.processing import CtProcessing
 from modalign.modalities.ct.reader import read_ct
 from modalign.modalities.ct.summary import features
-from modalign.modalities.descriptions import Descriptions
+from modalign.modalities.descriptions import Descriptions, LabelSets, read_wording
 from modalign.modalities.registry import register_modality
 
 
@@ -35,16 +37,9 @@ class Ct(Modality):
     default_encoder = "cnn3d"
     fields = CtFields
     augmentations = AUGMENTATIONS
-    templates = (
-        "a CT of {label}",
-        "a CT scan showing {label}",
-        "computed tomography with {label}",
-        "CT images of a patient with {label}",
-        "the CT shows {label}",
-        "the radiologist reports {label} on CT",
-        "{label}",
-    )
+    templates, negations, opposites = read_wording(Path(__file__).with_name("templates.yaml"))
     descriptions = Descriptions(Path(__file__).with_name("descriptions.yaml"))
+    label_sets = LabelSets(Path(__file__).with_name("label_sets.yaml"))
 
     def read(self, source: Any, **fields: Any) -> Signal:
         """Read a folder of DICOM slices, a DICOM file, NIfTI, NRRD, NPY, or an array or tensor.
@@ -58,3 +53,11 @@ class Ct(Modality):
     def summary_features(self, signal: Signal) -> np.ndarray[Any, Any]:
         """Shares of densities, volume, extents and a coarse picture: see `summary.features`."""
         return features(signal)
+
+    def plot(self, signal: Signal, ax: Any, relevance: Tensor | None = None) -> None:
+        """Axial slices through a window: see `plot.plot_ct`."""
+        plot_ct(signal, ax, relevance)
+
+    def plot_inches(self, signal: Signal) -> tuple[float, float]:
+        """Room for twelve slices."""
+        return 9.0, 7.0

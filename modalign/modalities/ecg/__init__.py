@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from modalign.modalities.base import Modality, Signal
-from modalign.modalities.descriptions import Descriptions
+from modalign.modalities.descriptions import Descriptions, LabelSets, read_wording
 from modalign.modalities.ecg.augment import AUGMENTATIONS
 from modalign.modalities.ecg.encoders import ENCODERS
 from modalign.modalities.ecg.fields import EcgFields
+from modalign.modalities.ecg.plot import paper_inches, plot_ecg
 from modalign.modalities.ecg.processing import EcgProcessing
 from modalign.modalities.ecg.reader import read_ecg
 from modalign.modalities.ecg.summary import features
@@ -35,16 +37,9 @@ class Ecg(Modality):
     default_encoder = "cnn"
     fields = EcgFields
     augmentations = AUGMENTATIONS
-    templates = (
-        "an ECG with {label}",
-        "an ECG showing {label}",
-        "the electrocardiogram shows {label}",
-        "electrocardiogram of a patient with {label}",
-        "12-lead ECG: {label}",
-        "the cardiologist reports {label}",
-        "{label}",
-    )
+    templates, negations, opposites = read_wording(Path(__file__).with_name("templates.yaml"))
     descriptions = Descriptions(Path(__file__).with_name("descriptions.yaml"))
+    label_sets = LabelSets(Path(__file__).with_name("label_sets.yaml"))
 
     def read(self, source: Any, **fields: Any) -> Signal:
         """Read WFDB (.hea, .dat, .mat), DICOM, .csv, .tsv, .parquet, .npy, an array or tensor, or a DataFrame.
@@ -58,3 +53,11 @@ class Ecg(Modality):
     def summary_features(self, signal: Signal) -> np.ndarray[Any, Any]:
         """Heart rate, its variation, and each lead's statistics and mean beat: see `summary.features`."""
         return features(signal)
+
+    def plot(self, signal: Signal, ax: Any, relevance: Tensor | None = None) -> None:
+        """Leads on ECG paper, 25 mm/s and 10 mm/mV: see `plot.plot_ecg`."""
+        plot_ecg(signal, ax, relevance)
+
+    def plot_inches(self, signal: Signal) -> tuple[float, float]:
+        """The size at which a millimetre of the paper is one."""
+        return paper_inches(signal)

@@ -107,7 +107,7 @@ def load(
     Raises:
         ModelError: it cannot be loaded, or lacks weights.
     """
-    with reading(family, source), _without_reports():
+    with reading(family, source), _without_reports(Path(source).is_dir()):
         model, info = model_class.from_pretrained(
             source,
             use_safetensors=True,
@@ -197,13 +197,20 @@ def _pinned(revision: str | None) -> dict[str, Any]:
 
 
 @contextmanager
-def _without_reports() -> Iterator[None]:
-    """Without transformers' list of the weights that a tower leaves unused; those that it lacks are refused."""
+def _without_reports(local: bool) -> Iterator[None]:
+    """Without transformers' list of the weights that a tower leaves unused; those that it lacks are refused.
+
+    And without its bar where the weights are on disk already (`local`); a download keeps its own.
+    """
     from transformers.utils import logging
 
-    level = logging.get_verbosity()
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
+    if local:
+        logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from modalign.modalities.base import Modality, Signal
-from modalign.modalities.descriptions import Descriptions
+from modalign.modalities.descriptions import Descriptions, LabelSets, read_wording
 from modalign.modalities.motion.augment import (
     ChannelMask,
     FullRotation,
@@ -22,6 +23,7 @@ from modalign.modalities.motion.augment import (
 )
 from modalign.modalities.motion.encoders import ENCODERS
 from modalign.modalities.motion.fields import MotionFields
+from modalign.modalities.motion.plot import panel_inches, plot_motion
 from modalign.modalities.motion.processing import MotionProcessing
 from modalign.modalities.motion.reader import read_motion
 from modalign.modalities.registry import register_modality
@@ -56,16 +58,10 @@ class Motion(Modality):
         "location_mask": LocationMask,
         "keep_locations": KeepLocations,
     }
-    templates = (
-        "a person {label}",
-        "a person is {label}",
-        "motion of a person {label}",
-        "a wearable sensor records {label}",
-        "accelerometer and gyroscope readings of someone {label}",
-        "the activity is {label}",
-        "{label}",
-    )
+    private = False
+    templates, negations, opposites = read_wording(Path(__file__).with_name("templates.yaml"))
     descriptions = Descriptions(Path(__file__).with_name("descriptions.yaml"))
+    label_sets = LabelSets(Path(__file__).with_name("label_sets.yaml"))
 
     def read(self, source: Any, **fields: Any) -> Signal:
         """Read a path (.csv, .csv.gz, .tsv, .parquet, .npy), an array or tensor (T, C), or a DataFrame.
@@ -84,3 +80,11 @@ class Motion(Modality):
         data = signal.data.double().numpy()
         parts = [data.mean(1), data.std(1), data.min(1), data.max(1), (data**2).mean(1)]
         return np.asarray(np.nan_to_num(np.concatenate(parts)))
+
+    def plot(self, signal: Signal, ax: Any, relevance: Tensor | None = None) -> None:
+        """Accelerometers in m/s2 and g, gyroscopes in rad/s, over seconds: see `plot.plot_motion`."""
+        plot_motion(signal, ax, relevance)
+
+    def plot_inches(self, signal: Signal) -> tuple[float, float]:
+        """Taller the more sensors there are."""
+        return panel_inches(signal)

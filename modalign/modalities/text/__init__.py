@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from modalign.errors import ReadError
 from modalign.modalities.base import Modality, Signal
 from modalign.modalities.registry import register_modality
 from modalign.modalities.text.encoders import TextEncoder
+from modalign.modalities.text.plot import plot_text, text_inches
 from modalign.modalities.text.processing import TextProcessing
 
 
@@ -33,3 +35,11 @@ class Text(Modality):
         if not text:
             raise ReadError("a text is empty; leave the cell empty where there is none, or write a caption")
         return Signal(torch.zeros(0), meta={"text": text})
+
+    def plot(self, signal: Signal, ax: Any, relevance: Tensor | None = None) -> None:
+        """The text, wrapped; relevance is a value a character: see `plot.plot_text`."""
+        plot_text(signal, ax, relevance)
+
+    def plot_inches(self, signal: Signal) -> tuple[float, float]:
+        """The size that holds the whole text."""
+        return text_inches(signal)

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from modalign.modalities.base import Modality, Signal
-from modalign.modalities.descriptions import Descriptions
+from modalign.modalities.descriptions import Descriptions, LabelSets, read_wording
 from modalign.modalities.registry import register_modality
 from modalign.modalities.xray.augment import AUGMENTATIONS
 from modalign.modalities.xray.encoders import ENCODERS
 from modalign.modalities.xray.fields import XrayFields
+from modalign.modalities.xray.plot import plot_xray
 from modalign.modalities.xray.processing import XrayProcessing
 from modalign.modalities.xray.reader import read_xray
 from modalign.modalities.xray.summary import pixels
@@ -34,16 +36,9 @@ class Xray(Modality):
     default_encoder = "cnn"
     fields = XrayFields
     augmentations = AUGMENTATIONS
-    templates = (
-        "a chest X-ray showing {label}",
-        "an X-ray image of {label}",
-        "a radiograph with {label}",
-        "the radiograph shows {label}",
-        "chest radiograph: {label}",
-        "findings: {label}",
-        "{label}",
-    )
+    templates, negations, opposites = read_wording(Path(__file__).with_name("templates.yaml"))
     descriptions = Descriptions(Path(__file__).with_name("descriptions.yaml"))
+    label_sets = LabelSets(Path(__file__).with_name("label_sets.yaml"))
 
     def read(self, source: Any, **fields: Any) -> Signal:
         """Read DICOM, PNG, JPEG, TIFF, .npy, or an array or tensor (H, W), (1, H, W) or (H, W, 3).
@@ -57,3 +52,11 @@ class Xray(Modality):
     def summary_features(self, signal: Signal) -> np.ndarray[Any, Any]:
         """The image at 48 x 48: (2304,), float64."""
         return pixels(signal)
+
+    def plot(self, signal: Signal, ax: Any, relevance: Tensor | None = None) -> None:
+        """The image in grey: see `plot.plot_xray`."""
+        plot_xray(signal, ax, relevance)
+
+    def plot_inches(self, signal: Signal) -> tuple[float, float]:
+        """Nearly square."""
+        return 5.0, 5.0

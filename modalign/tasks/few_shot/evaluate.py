@@ -185,7 +185,7 @@ def evaluate_few_shot(
     for kind in [HAND, *(UNTRAINED + k for k in kinds), *reversed(list(kinds))]:
         results += _results(runs, summaries, kind, most, kind == first)
     val_rows = [row for row in rows if row.split == "val"]
-    return FewShotEvaluation(
+    evaluation = FewShotEvaluation(
         title=f"Few-shot classification of {part.modality.name}, {most} rows a label, split test",
         protocol=protocol_of(model.record, manifest, "test"),
         metric=runs.metric,
@@ -199,6 +199,8 @@ def evaluate_few_shot(
         prompts=prompts,
         floor=results[0],
     )
+    evaluation.measure_all()
+    return evaluation
 
 
 def check_options(shots: Sequence[int], episodes: int, choose_on: str) -> None:
