@@ -34,11 +34,6 @@ class Encoded:
     pooled: dict[str, Tensor]
     present: Tensor
 
-    def take(self, index: Tensor) -> Encoded:
-        """The rows at these positions."""
-        parts = ({name: rows[index] for name, rows in kind.items()} for kind in (self.aligned, self.pooled))
-        return Encoded(*parts, present=self.present[index])
-
 
 def encode_modalities(
     model: AlignmentModel,
