@@ -23,8 +23,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 DOCS = Path(__file__).parents[1] / "docs"
 MODEL = "modalign"
 
@@ -112,22 +110,14 @@ STUDIES = (
 )  # fmt: skip
 
 
-def split_by_fold(manifest: Any, test_fold: int, folds: int) -> None:
-    """Make the manifest's column `fold` its split: one fold test, the one before it val, the others train."""
-    from dataclasses import replace
-
-    val = (test_fold - 2) % folds + 1
-    numbers = manifest.table["fold"].astype(int).tolist()
-    names = {test_fold: "test", val: "val"}
-    manifest.rows[:] = [replace(row, split=names.get(n, "train")) for row, n in zip(manifest.rows, numbers)]
-
-
-def run_fold(study: Study, fold: Fold, root: Path, work: Path) -> tuple[Any, dict[str, np.ndarray[Any, Any]]]:
-    """Prepare, train and evaluate one fold: the evaluation, and each method's scores."""
+def run_fold(study: Study, fold: Fold, root: Path, work: Path) -> Any:
+    """Prepare, train and evaluate one fold."""
     from modalign.align.config import load_recipe
     from modalign.align.model import AlignmentModel
     from modalign.datasets.registry import prepare
+    from modalign.tasks.crossval import with_fold
     from modalign.tasks.evaluate import dataset_of, evaluate_zero_shot, labelled
+    from modalign.tasks.evaluation import score_result
     from modalign.tasks.floor import rocket_floor
     from modalign.tasks.training import open_manifest, train
 
@@ -135,41 +125,38 @@ def run_fold(study: Study, fold: Fold, root: Path, work: Path) -> tuple[Any, dic
     recipe = load_recipe(study.recipe, list(study.settings))
     manifest = open_manifest(recipe, path)
     if fold.test_fold is not None:
-        split_by_fold(manifest, fold.test_fold, fold.folds)
+        manifest = with_fold(manifest, manifest.table["fold"].astype(int).tolist(), fold.test_fold, fold.folds)
     model = train(recipe, manifest, work / "run", title=f"{study.name} {fold.test_fold or dict(fold.options)}")
     untrained = AlignmentModel.from_pretrained(work / "run" / "untrained")
     evaluation = evaluate_zero_shot(model, manifest, study.tower, untrained=untrained)
-    scores = {r.name: r.scores for r in evaluation.results if r.scores is not None}
     if study.rocket:
         test = dataset_of(model, labelled(manifest, "test", study.tower))
         known = dataset_of(model, labelled(manifest, "train", study.tower))
-        scores["MiniRocket and ridge"] = rocket_floor(known, test, study.tower, evaluation.labels)
-    return evaluation, scores
+        scores = rocket_floor(known, test, study.tower, evaluation.labels)
+        line = score_result("MiniRocket and ridge", scores, evaluation.rows, evaluation.labels)
+        evaluation.results.insert(0, line)
+    return evaluation
 
 
 def run_study(study: Study, root: Path) -> dict[str, Any]:
     """All folds of a study, put together out of fold."""
     from modalign.tasks.evaluation import Evaluation, chance, score_result
+    from modalign.tasks.predictions import pool
 
     started = time.perf_counter()
     rows: list[Any] = []
-    parts: dict[str, list[np.ndarray[Any, Any]]] = {}
-    labels: list[str] = []
-    metric = ""
+    parts: dict[str, list[Any]] = {}
     for fold in study.folds:
         with tempfile.TemporaryDirectory() as work:
-            evaluation, scores = run_fold(study, fold, root, Path(work))
-        labels = labels or sorted(evaluation.labels)
-        order = [evaluation.labels.index(label) if label in evaluation.labels else -1 for label in labels]
-        for name, s in scores.items():
-            known = np.concatenate([s, np.full((len(s), 1), s.min() if s.size else 0.0)], axis=1)
-            parts.setdefault(name, []).append(known[:, order])
+            evaluation = run_fold(study, fold, root, Path(work))
+        for result in evaluation.results:
+            if result.scores is not None:
+                parts.setdefault(result.name, []).append(evaluation.predictions_of(result))
         rows += evaluation.rows
-        metric = "macro AUROC" if "macro AUROC" in (metric, evaluation.metric) else evaluation.metric
+    pooled = {name: pool(said) for name, said in parts.items()}
+    labels, metric = pooled[MODEL].labels, pooled[MODEL].metric
     metric = "macro AUROC" if study.auroc else metric
-    results = {
-        name: score_result(name, np.concatenate(s), rows, labels, auroc=study.auroc) for name, s in parts.items()
-    }
+    results = {name: score_result(name, p.scores, rows, labels, auroc=study.auroc) for name, p in pooled.items()}
     whole = Evaluation(study.name, study.protocol, metric, labels, rows, [results[MODEL]])
     predictions = DOCS / "predictions" / f"{study.name}.parquet"
     predictions.parent.mkdir(parents=True, exist_ok=True)

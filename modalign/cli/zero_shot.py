@@ -39,14 +39,14 @@ def command(
     import json
 
     from modalign.align.manifest import read_descriptions
-    from modalign.cli._common import load
+    from modalign.cli._common import fields, load
     from modalign.errors import RecipeError
     from modalign.tasks.zero_shot import ZeroShotClassifier
 
     names = [label.strip() for label in labels.split(";") if label.strip()]
     if len(names) < 2:
         raise RecipeError(f'--labels {labels!r}: give two labels or more with ";" between them, e.g. "walking;sitting"')
-    said = dict(_pair(f) for f in field or [])
+    said = fields(field)
     prompts = read_descriptions(descriptions) if descriptions else None
     loaded = load(model)
     text = (loaded.record or {}).get("text", "text")
@@ -64,15 +64,6 @@ def command(
             )
         else:
             _print_table(file, names, scores.tolist(), p.tolist())
-
-
-def _pair(field: str) -> tuple[str, str]:
-    from modalign.errors import RecipeError
-
-    key, equals, value = field.partition("=")
-    if not equals:
-        raise RecipeError(f"--field {field!r}: write it as key=value, for example rate=50")
-    return key.strip(), value.strip()
 
 
 def _print_table(file: Path, names: list[str], scores: list[float], p: list[float]) -> None:

@@ -13,7 +13,19 @@ from modalign.cli.app import app
 from modalign.errors import ModalignError
 from tests.conftest import make_recipe
 
-COMMANDS = ["demo", "init", "train", "evaluate", "zero-shot", "embed", "modalities", "doctor", "data"]
+COMMANDS = [
+    "demo",
+    "init",
+    "train",
+    "evaluate",
+    "crossval",
+    "compare",
+    "zero-shot",
+    "embed",
+    "modalities",
+    "doctor",
+    "data",
+]
 
 
 def invoke(*arguments: object) -> tuple[int, str]:

@@ -240,7 +240,8 @@ def shots_table(
     if prompts is not None:
         rows.append(["aligned", "prompts, no labelled rows", *[f"{prompts.value:.3f}"] * len(shots)])
     for kind in kinds:
-        for method in dict.fromkeys(key[1] for key in summaries if key[0] == kind):
+        baseline = kind == HAND or kind.startswith(UNTRAINED)
+        for method in dict.fromkeys(key[1] for key in summaries if key[0] == kind and not baseline):
             cells = [_cell(summaries[kind, method, k]) if (kind, method, k) in summaries else "" for k in shots]
             rows.append([kind, method, *cells])
         chosen = [best_method(summaries, kind, k) for k in shots]
@@ -250,14 +251,14 @@ def shots_table(
         f"{runs.metric} by labelled rows a class",
         ["features", "method", *(f"k = {k}" for k in shots)],
         rows,
-        "Mean over episodes and its 95 % interval: of the draw of labelled rows alone, the test rows being fixed.",
+        "Mean over episodes ± half its 95 % interval: of the draw of labelled rows alone, the test rows being fixed.",
     )
 
 
 def _cell(summary: Summary) -> str:
     if summary.interval is None:
         return f"{summary.value:.3f}"
-    return f"{summary.value:.3f} ({summary.interval[0]:.3f} – {summary.interval[1]:.3f})"
+    return f"{summary.value:.3f} ± {(summary.interval[1] - summary.interval[0]) / 2:.3f}"
 
 
 def _notes(
