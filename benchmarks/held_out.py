@@ -140,7 +140,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", default=["demo"], choices=["demo", *(s.name for s in STUDIES)])
-    parser.add_argument("--wordings", nargs="*", default=["names", "sentences", "attributes", "both"])
+    parser.add_argument("--wordings", nargs="*", default=["names", "sentences", "both"])
     parser.add_argument("--inner", type=int, default=2)
     parser.add_argument("--epochs", type=float)
     parser.add_argument("--root", type=Path, default=os.environ.get("MODALIGN_DATA"))

@@ -74,6 +74,17 @@ class Hierarchy:
         nodes = list(_nodes(self.paths, level))
         return np.array([[node == own for node in nodes] for own in dict.fromkeys(nodes)])
 
+    def keep(self, labels: Sequence[str]) -> Hierarchy:
+        """The tree with these leaves alone.
+
+        Raises:
+            RecipeError: a label is no leaf.
+        """
+        strange = next((label for label in labels if label not in self.leaves), None)
+        if strange is not None:
+            raise RecipeError(f"the hierarchy has no label {strange!r}; {suggest(strange, self.leaves)}")
+        return Hierarchy(tuple(path for path in self.paths if path[-1] in labels))
+
     def decisions(self) -> dict[tuple[str, ...], list[str]]:
         """Path of a group -> the names among which is decided there; () is the top."""
         found: dict[tuple[str, ...], list[str]] = {}
