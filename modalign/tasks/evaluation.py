@@ -98,8 +98,8 @@ class Evaluation:
 
     @property
     def main(self) -> Result:
-        """The model's own result: the last that has scores."""
-        return next(r for r in reversed(self.results) if r.scores is not None)
+        """The model's own result: the last that has scores; where none has (retrieval), the last."""
+        return next((r for r in reversed(self.results) if r.scores is not None), self.results[-1])
 
     def confusion(self) -> Array | None:
         """(C, C) counts of the main result, or None for several labels a row."""

@@ -12,16 +12,18 @@ from typer.testing import CliRunner
 
 from modalign import RecipeError, get_modality
 from modalign.align.manifest import Row
+from modalign.align.metrics import Calibration
 from modalign.cli.app import app
 from modalign.errors import MissingExtraError
 from modalign.tasks.evaluate import evaluate_zero_shot
 from modalign.tasks.evaluation import Evaluation, Result, Table
+from modalign.tasks.predictions import indicator
 from modalign.tasks.report import gallery, render
-from modalign.tasks.report.classes import aurocs, recall_and_precision, truth_of
+from modalign.tasks.report.classes import class_section
 from modalign.tasks.report.drawing import ticks
 from modalign.tasks.report.examples import picks
 from modalign.tasks.report.maps import check_projection, pca
-from modalign.tasks.report.reliability import probabilities, reliability_chart
+from modalign.tasks.report.reliability import reliability_chart
 from modalign.tasks.training import train
 from tests.conftest import make_recipe
 from tests.tone import Tone
@@ -99,6 +101,10 @@ def evaluation(count=3, rows=60, several=False, names=None, scale=14.0, seed=0):
     return Evaluation("title", "protocol", metric, labels, made, results, [], [], items, classes, scale)
 
 
+def truth_of(one):
+    return indicator([row.labels for row in one.rows], one.labels)
+
+
 @pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize("count", [2, 20])
 def test_nothing_of_a_users_becomes_markup(several, count):
@@ -138,39 +144,36 @@ def test_whatever_an_evaluation_lacks_is_left_out(change):
     assert ("Map of embeddings" in "".join(page.words)) == (change == "no scores")
 
 
-def test_class_figures_are_scikit_learns_and_intervals_resample_groups():
-    from sklearn.metrics import precision_score, recall_score, roc_auc_score
+@pytest.mark.parametrize("several", [False, True])
+def test_bars_are_scikit_learns_figures_the_lowest_first(several):
+    from sklearn.metrics import recall_score, roc_auc_score
 
-    one = evaluation(count=4, rows=90)
-    scores, truth = one.main.scores, truth_of(one)
-    found = recall_and_precision(one, truth, scores)
-    y, chosen = truth.argmax(1), scores.argmax(1)
-    np.testing.assert_allclose([v for v, _ in found["recall"]], recall_score(y, chosen, average=None))
-    np.testing.assert_allclose([v for v, _ in found["precision"]], precision_score(y, chosen, average=None))
-    several = evaluation(count=4, rows=90, several=True)
-    truth = truth_of(several)
-    for c, (value, (low, high)) in enumerate(aurocs(several, truth, several.main.scores)["AUROC"]):
-        assert value == pytest.approx(roc_auc_score(truth[:, c], several.main.scores[:, c]))
-        assert low <= value <= high
-    alone = [Row(r.id, "test", "one", "", r.labels, {}, {}) for r in one.rows]
-    one.rows = alone  # a single group: every draw is the same
-    assert all(
-        low == high == value for value, (low, high) in recall_and_precision(one, truth_of(one), scores)["recall"]
-    )
+    one = evaluation(count=4, rows=90, several=several)
+    truth, scores = truth_of(one), one.main.scores
+    if several:
+        expected = [roc_auc_score(truth[:, c], scores[:, c]) for c in range(4)]
+    else:
+        expected = recall_score(truth.argmax(1), scores.argmax(1), average=None)
+    words = [w.strip() for w in Page(class_section(one, one.main)).words]
+    shown = [words[k + 2] for k, w in enumerate(words) if w.startswith("class ")]
+    assert shown == [f"{v:.3f}" for v in sorted(expected)]
 
 
-def test_probabilities_are_a_softmax_at_the_models_scale_and_none_for_several_labels():
+def test_reliability_at_the_models_own_temperature_and_as_fitted_on_val():
     one = evaluation()
-    scores = one.main.scores
-    expected = torch.tensor(scores * 14.0).softmax(1).numpy()
-    np.testing.assert_allclose(probabilities(one, scores), expected, rtol=1e-4)
-    one.scale = None
-    assert probabilities(one, scores) is None
-    np.testing.assert_allclose(probabilities(one, expected), expected)
-    assert probabilities(evaluation(several=True), scores) is None
-    sure = np.where(scores == scores.max(1, keepdims=True), 1.0, 0.0)
-    right = float((scores.argmax(1) == truth_of(one).argmax(1)).mean())
-    assert f"calibration error {1 - right:.3f}" in reliability_chart(one, sure)
+    right = float((one.main.scores.argmax(1) == truth_of(one).argmax(1)).mean())
+    one.scale = 1e6  # as sure as can be: the error is the share that is wrong
+    page = reliability_chart(one, one.main)
+    assert f"calibration error {1 - right:.3f}, mean confidence 1.000, right {right:.3f}" in page
+    assert "fitted on val" not in page
+    one.fitted = Calibration((10.0,))
+    assert "fitted on val" in check(reliability_chart(one, one.main)).words
+    one.scale = one.fitted = None
+    assert not reliability_chart(one, one.main)
+    several = evaluation(several=True)
+    assert not reliability_chart(several, several.main)  # cosines are no probabilities there
+    several.fitted = Calibration((8.0, 8.0, float("nan")), (-4.0, -4.0, float("nan")), several=True)
+    assert "confidence of every label" in reliability_chart(several, several.main)
 
 
 def test_maps(monkeypatch):

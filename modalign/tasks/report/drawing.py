@@ -14,7 +14,7 @@ from modalign.tasks.report.markup import esc
 Array = NDArray[Any]
 Range = tuple[float, float]
 
-INK, SOFT, LINE, BLUE, RED = "#1c2430", "#556274", "#dde3ea", "#2563aa", "#c0392b"
+INK, SOFT, LINE, BLUE, RED, ORANGE = "#1c2430", "#556274", "#dde3ea", "#2563aa", "#c0392b", "#a85b00"
 COLOURS = (
     "#2563aa", "#d1495b", "#2e8b57", "#8e5ea2", "#c77700", "#16908f", "#7a5c3e", "#c2528b", "#5b6472", "#8a8a00",
 )  # fmt: skip

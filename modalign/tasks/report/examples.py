@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from modalign.errors import MissingExtraError
 from modalign.modalities.base import Modality, Signal
 from modalign.tasks.evaluation import Evaluation
-from modalign.tasks.report.classes import truth_of
+from modalign.tasks.predictions import indicator
 from modalign.tasks.report.markup import esc, scroll
 
 Array = NDArray[Any]
@@ -117,7 +117,7 @@ def picks(evaluation: Evaluation, number: int) -> list[Pick]:
     """
     scores = evaluation.main.scores
     assert scores is not None
-    truth = truth_of(evaluation).astype(bool)
+    truth = indicator([row.labels for row in evaluation.rows], evaluation.labels).astype(bool)
     level = (scores - scores.mean(0)) / scores.std(0).clip(1e-12) if evaluation.multi_label else scores
     own, other = np.where(truth, level, -np.inf), np.where(truth, -np.inf, level)
     worst = np.where(truth, level, np.inf)
@@ -192,7 +192,6 @@ def gallery_section(shown: Gallery) -> str:
 
 
 def _shown(example: Example) -> str:
-    size = f"style='width:{example.width}px;min-width:{min(example.width, 600)}px'"
     words = esc(example.words)
-    image = f"<img src='{example.source}' alt='Recording: {words}' {size}>"
+    image = f"<img src='{example.source}' alt='Recording: {words}' style='--w:{example.width}px'>"
     return f"<figure>{scroll(image, example.words)}<figcaption>{words}</figcaption></figure>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -80,13 +81,13 @@ def _section(evaluation: Evaluation, projection: str, page: str) -> str:
         f"<p class='soft'>{esc(counts)}</p>{_headline(evaluation, main)}{_results(evaluation, main)}"
         + (f"<ul class='soft'>{notes}</ul>" if notes else "")
         + (_figures(evaluation, main) if main is not None and main.scores is not None else "")
-        + map_section(evaluation, projection)
         + "".join(_further(further) for further in evaluation.tables)
+        + map_section(evaluation, projection)
     )
 
 
 def _headline(evaluation: Evaluation, main: Result | None) -> str:
-    if main is None:
+    if main is None or math.isnan(main.value):
         return ""
     interval = f", 95 % interval {said(main.interval)}" if main.interval else ""
     others = [f"{r.name} {r.value:.3f}" for r in evaluation.results if r is not main and r.name in _BESIDE]
@@ -119,13 +120,11 @@ def _figures(evaluation: Evaluation, main: Result) -> str:
     if scores is None or scores.shape != (len(evaluation.rows), len(evaluation.labels)) or not len(scores):
         return ""
     matrix: Array | None = evaluation.confusion()
-    if matrix is None:
-        return class_section(evaluation, scores) + distribution_section(evaluation, scores)
-    return (
-        confusion_section(matrix, evaluation.labels, main.name)
-        + class_section(evaluation, scores)
-        + "<h3>Probabilities and scores</h3><div class='charts'>"
-        + f"{reliability_chart(evaluation, scores)}{margin_chart(evaluation, scores)}</div>"
+    confusion = confusion_section(matrix, evaluation.labels, main.name) if matrix is not None else ""
+    charts = reliability_chart(evaluation, main) + ("" if matrix is None else margin_chart(evaluation, scores))
+    spread = distribution_section(evaluation, scores) if matrix is None else ""
+    return f"{confusion}{class_section(evaluation, main)}{spread}" + (
+        f"<h3>Probabilities and scores</h3><div class='charts'>{charts}</div>" if charts else ""
     )
 
 

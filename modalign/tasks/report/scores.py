@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalign.tasks.evaluation import Evaluation
-from modalign.tasks.report.classes import truth_of
+from modalign.tasks.predictions import indicator
 from modalign.tasks.report.drawing import BLUE, RED, Chart, padded, ticks
 from modalign.tasks.report.markup import chart, esc
 
@@ -18,7 +18,7 @@ MOST = 12
 
 def margin_chart(evaluation: Evaluation, scores: Array) -> str:
     """One label a row: the score of the true class beside that of the best other one."""
-    truth = truth_of(evaluation).astype(bool)
+    truth = indicator([row.labels for row in evaluation.rows], evaluation.labels).astype(bool)
     own = np.where(truth, scores, -np.inf).max(1)
     other = np.where(truth, -np.inf, scores).max(1)
     drawn = _histograms(own, other, (460, 340), "score", "share of rows")
@@ -35,7 +35,7 @@ def margin_chart(evaluation: Evaluation, scores: Array) -> str:
 
 def distribution_section(evaluation: Evaluation, scores: Array) -> str:
     """Several labels a row: for each class, the scores of rows that have it and of those that do not."""
-    truth = truth_of(evaluation).astype(bool)
+    truth = indicator([row.labels for row in evaluation.rows], evaluation.labels).astype(bool)
     counts = truth.sum(0)
     usable = [c for c in np.argsort(-counts, kind="stable") if 0 < counts[c] < len(truth)]
     shown = ""
