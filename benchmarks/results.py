@@ -1,14 +1,16 @@
 """Trains and evaluates on the real sets that are present, and writes `docs/results.json` and `docs/results.md`.
 
-    python -m benchmarks.results [--root DIR] [--only NAME ...] [--json]
+    python -m benchmarks.results [--root DIR] [--only NAME ...] [--save DIR] [--models DIR] [--keep-floors] [--json]
 
 `--root` (default: `$MODALIGN_DATA`) holds the data sets' folders. Each set is prepared, trained and evaluated fold by
 fold; scores of all folds are put together out of fold before any figure is computed. What is there already for other
-sets is kept.
+sets is kept. `--save` keeps each fold's models, and every few-shot and probe run's scores; `--models` takes models that
+were kept in place of training; `--keep-floors` takes the slow MiniRocket floor's figures from the JSON that is there.
 
 JSON: a list of rows with the keys `dataset`, `task`, `protocol`, `metric`, `value`, `ci` (95 %), `floor` (the best
-linear model's), `floors` (each by name), `untrained`, `chance`, `n_rows`, `n_groups`, `seconds`, `command`,
-`predictions`.
+linear model's), `floors` (each by name), `untrained`, `chance`, `n_rows`, `n_groups`, `seconds` (with training),
+`command`, `predictions`; `few_shot` (`episodes`, and `results` by `features`, `method`, `shots`) and `probe` (`results`
+by `features`, `probe`, `fraction`).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,10 +26,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from benchmarks.few_and_probe import Learnt, entries, learn, put_together, save_tables, tables
 
 DOCS = Path(__file__).parents[1] / "docs"
 MODEL = "modalign"
+ROCKET = "MiniRocket and ridge"
 
 
 @dataclass(frozen=True)
@@ -112,70 +116,91 @@ STUDIES = (
 )  # fmt: skip
 
 
-def split_by_fold(manifest: Any, test_fold: int, folds: int) -> None:
-    """Make the manifest's column `fold` its split: one fold test, the one before it val, the others train."""
-    from dataclasses import replace
+@dataclass(frozen=True)
+class Options:
+    """What the command line says."""
 
-    val = (test_fold - 2) % folds + 1
-    numbers = manifest.table["fold"].astype(int).tolist()
-    names = {test_fold: "test", val: "val"}
-    manifest.rows[:] = [replace(row, split=names.get(n, "train")) for row, n in zip(manifest.rows, numbers)]
+    root: Path
+    save: Path | None = None
+    models: Path | None = None
+    keep_floors: bool = False
 
 
-def run_fold(study: Study, fold: Fold, root: Path, work: Path) -> tuple[Any, dict[str, np.ndarray[Any, Any]]]:
-    """Prepare, train and evaluate one fold: the evaluation, and each method's scores."""
+def run_fold(study: Study, number: int, options: Options, work: Path) -> tuple[Any, Learnt]:
+    """Prepare, train and evaluate one fold: by prompts and floors, and from a few labelled rows and by probes."""
     from modalign.align.config import load_recipe
     from modalign.align.model import AlignmentModel
     from modalign.datasets.registry import prepare
+    from modalign.tasks.crossval import with_fold
     from modalign.tasks.evaluate import dataset_of, evaluate_zero_shot, labelled
+    from modalign.tasks.evaluation import score_result
     from modalign.tasks.floor import rocket_floor
     from modalign.tasks.training import open_manifest, train
 
-    path = prepare(study.dataset, root / study.folder, work / "manifest.csv", fold.options)
+    fold = study.folds[number]
+    path = prepare(study.dataset, options.root / study.folder, work / "manifest.csv", fold.options)
     recipe = load_recipe(study.recipe, list(study.settings))
     manifest = open_manifest(recipe, path)
     if fold.test_fold is not None:
-        split_by_fold(manifest, fold.test_fold, fold.folds)
-    model = train(recipe, manifest, work / "run", title=f"{study.name} {fold.test_fold or dict(fold.options)}")
-    untrained = AlignmentModel.from_pretrained(work / "run" / "untrained")
+        manifest = with_fold(manifest, manifest.table["fold"].astype(int).tolist(), fold.test_fold, fold.folds)
+    kept = options.models / study.name / str(number) if options.models else None
+    if kept is not None and (kept / "model").is_dir():
+        model, folder = AlignmentModel.from_pretrained(kept / "model"), kept
+    else:
+        folder = work / "run"
+        model = train(recipe, manifest, folder, title=f"{study.name} {fold.test_fold or dict(fold.options)}")
+    if options.save:
+        for name in ("model", "untrained"):
+            shutil.copytree(folder / name, options.save / study.name / str(number) / name, dirs_exist_ok=True)
+    untrained = AlignmentModel.from_pretrained(folder / "untrained")
     evaluation = evaluate_zero_shot(model, manifest, study.tower, untrained=untrained)
-    scores = {r.name: r.scores for r in evaluation.results if r.scores is not None}
-    if study.rocket:
+    if study.rocket and not options.keep_floors:
         test = dataset_of(model, labelled(manifest, "test", study.tower))
         known = dataset_of(model, labelled(manifest, "train", study.tower))
-        scores["MiniRocket and ridge"] = rocket_floor(known, test, study.tower, evaluation.labels)
-    return evaluation, scores
+        scores = rocket_floor(known, test, study.tower, evaluation.labels)
+        line = score_result(ROCKET, scores, evaluation.rows, evaluation.labels)
+        evaluation.results.insert(0, line)
+    return evaluation, learn(model, untrained, manifest, study.tower, episodes_of(study))
 
 
-def run_study(study: Study, root: Path) -> dict[str, Any]:
-    """All folds of a study, put together out of fold."""
+def episodes_of(study: Study) -> int:
+    """Draws of few rows: 20, and 10 where several folds have their own each."""
+    return 20 if len(study.folds) == 1 else 10
+
+
+def run_study(study: Study, options: Options, before: Mapping[str, Any]) -> dict[str, Any]:
+    """All folds of a study, put together out of fold; `before` is its row as it stands."""
     from modalign.tasks.evaluation import Evaluation, chance, score_result
+    from modalign.tasks.predictions import pool
 
     started = time.perf_counter()
     rows: list[Any] = []
-    parts: dict[str, list[np.ndarray[Any, Any]]] = {}
-    labels: list[str] = []
-    metric = ""
-    for fold in study.folds:
+    parts: dict[str, list[Any]] = {}
+    learnt = []
+    for number in range(len(study.folds)):
         with tempfile.TemporaryDirectory() as work:
-            evaluation, scores = run_fold(study, fold, root, Path(work))
-        labels = labels or sorted(evaluation.labels)
-        order = [evaluation.labels.index(label) if label in evaluation.labels else -1 for label in labels]
-        for name, s in scores.items():
-            known = np.concatenate([s, np.full((len(s), 1), s.min() if s.size else 0.0)], axis=1)
-            parts.setdefault(name, []).append(known[:, order])
+            evaluation, runs = run_fold(study, number, options, Path(work))
+        learnt.append(runs)
+        for result in evaluation.results:
+            if result.scores is not None:
+                parts.setdefault(result.name, []).append(evaluation.predictions_of(result))
         rows += evaluation.rows
-        metric = "macro AUROC" if "macro AUROC" in (metric, evaluation.metric) else evaluation.metric
+    pooled = {name: pool(said) for name, said in parts.items()}
+    labels, metric = pooled[MODEL].labels, pooled[MODEL].metric
     metric = "macro AUROC" if study.auroc else metric
-    results = {
-        name: score_result(name, np.concatenate(s), rows, labels, auroc=study.auroc) for name, s in parts.items()
-    }
+    results = {name: score_result(name, p.scores, rows, labels, auroc=study.auroc) for name, p in pooled.items()}
     whole = Evaluation(study.name, study.protocol, metric, labels, rows, [results[MODEL]])
     predictions = DOCS / "predictions" / f"{study.name}.parquet"
     predictions.parent.mkdir(parents=True, exist_ok=True)
     whole.predictions().to_parquet(predictions, index=False)
+    together = put_together(learnt, labels, study.auroc)
+    if options.save:
+        save_tables(together, options.save / study.name)
     floors = {n: r.value for n, r in results.items() if n not in (MODEL, "untrained")}
+    if study.rocket and options.keep_floors:
+        floors |= {n: value for n, value in before.get("floors", {}).items() if n == ROCKET}
     main = results[MODEL]
+    seconds = round(time.perf_counter() - started)
     return {
         "dataset": study.name,
         "task": study.task,
@@ -189,9 +214,10 @@ def run_study(study: Study, root: Path) -> dict[str, Any]:
         "chance": 0.5 if study.auroc else chance(rows, labels).value,
         "n_rows": len(rows),
         "n_groups": len({row.group for row in rows if row.group}),
-        "seconds": round(time.perf_counter() - started),
+        "seconds": before.get("seconds", seconds) if options.models else seconds,
         "command": f"python -m benchmarks.results --only {study.name}",
         "predictions": str(predictions.relative_to(DOCS.parent)),
+        **entries(together, episodes_of(study)),
     }
 
 
@@ -218,6 +244,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for r in rows:
         beaten = "beats" if r["value"] > r["floor"] else "does not beat"
         yield f"- **{r['dataset']}** {beaten} its floor. `{r['command']}` ({r['seconds']} s); `{r['predictions']}`"
+    yield from tables(rows)
     notes = DOCS / "results_notes.md"
     if notes.is_file():
         yield ""
@@ -229,15 +256,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=os.environ.get("MODALIGN_DATA"))
     parser.add_argument("--only", nargs="*", choices=[s.name for s in STUDIES])
+    parser.add_argument("--save", type=Path, help="keep models and all few-shot and probe runs' scores in this folder")
+    parser.add_argument("--models", type=Path, help="take the models that this folder has, in place of training")
+    parser.add_argument("--keep-floors", action="store_true", help="take MiniRocket's figures from the JSON as it is")
     parser.add_argument("--json", action="store_true", help="print the rows too")
     arguments = parser.parse_args()
     if arguments.root is None:
         parser.error("give --root, or set MODALIGN_DATA")
+    options = Options(Path(arguments.root), arguments.save, arguments.models, arguments.keep_floors)
     target = DOCS / "results.json"
     done = {r["dataset"]: r for r in (json.loads(target.read_text()) if target.is_file() else [])}
     for study in STUDIES:
         if not arguments.only or study.name in arguments.only:
-            done[study.name] = run_study(study, Path(arguments.root))
+            done[study.name] = run_study(study, options, done.get(study.name, {}))
             rows = [done[s.name] for s in STUDIES if s.name in done]
             target.write_text(json.dumps(rows, indent=1) + "\n")
             (DOCS / "results.md").write_text("\n".join(table(rows)) + "\n")

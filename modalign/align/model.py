@@ -122,10 +122,17 @@ class Tower(nn.Module):
             return features
         return torch.stack([part.mean(0) for part in features.split([len(segments) for segments in windows])])  # type: ignore[no-untyped-call]
 
+    def pool(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Collated inputs, or `{"pooled": (B, width)}`, -> pooled features (B, width)."""
+        return inputs[POOLED] if POOLED in inputs else self.encode(inputs)
+
+    def project(self, pooled: Tensor) -> Tensor:
+        """Pooled features (B, width) -> (B, dim) unit rows."""
+        return F.normalize(self.projection(pooled), dim=-1)
+
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Collated inputs, or `{"pooled": (B, width)}`, -> (B, dim) unit rows."""
-        pooled = inputs[POOLED] if POOLED in inputs else self.encode(inputs)
-        return F.normalize(self.projection(pooled), dim=-1)
+        return self.project(self.pool(inputs))
 
 
 class AlignmentModel(
@@ -292,7 +299,7 @@ class AlignmentModel(
         if source is not None:
             model = cls.from_pretrained(source)
         else:
-            with _seeded(about["seed"] or 0):
+            with seeded(about["seed"] or 0):
                 model = cls(about["config"])
             model.seed = about["seed"]
         state = model.state_dict()
@@ -365,7 +372,7 @@ class AlignmentModel(
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Draw random weights from a seed, and leave the caller's random state as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -383,7 +390,7 @@ def build_model(recipe: Recipe, started: Collection[str] | None = None) -> Align
         RecipeError: `init` has no tower of the recipe's, or one of another shape.
         ModelError: a checkpoint cannot be loaded.
     """
-    with _seeded(recipe.seed):
+    with seeded(recipe.seed):
         model = AlignmentModel(recipe.model_part())
     model.seed = recipe.seed
     if recipe.init:

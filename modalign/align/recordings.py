@@ -26,9 +26,10 @@ def name_recordings(rows: list[Row]) -> int:
     taken = {row.cluster for row in rows}
     changed = 0
     for i, row in enumerate(rows):
-        file = next((file for file in _files(row) if counts[file] > 1), None)
-        if row.cluster or file is None:
+        shared = [file for file in _files(row) if counts[file] > 1]
+        if row.cluster or not shared:
             continue
+        file = shared[0]
         if file not in names:
             names[file] = _free(Path(file).name, taken)
             taken.add(names[file])

@@ -67,6 +67,21 @@ def command_line(context: typer.Context) -> str:
     return shlex.join(words)
 
 
+def fields(said: Sequence[str] | None) -> dict[str, str]:
+    """What `--field key=value` says of a source.
+
+    Raises:
+        RecipeError: one has no "=".
+    """
+    from modalign.errors import RecipeError
+
+    pairs = [field.partition("=") for field in said or ()]
+    bare = next((key for key, equals, _ in pairs if not equals), None)
+    if bare is not None:
+        raise RecipeError(f"--field {bare!r}: write it as key=value, for example rate=50")
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
 def numbers(option: str, text: str, whole: bool = False) -> list[float]:
     """The numbers of an option such as `1,2,4`.
 

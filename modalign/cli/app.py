@@ -6,7 +6,29 @@ from typing import Annotated
 
 import typer
 
-from modalign.cli import data, demo, doctor, embed, evaluate, few_shot, init, modalities, train, zero_shot
+from modalign.cli import (
+    compare,
+    compose,
+    crossval,
+    data,
+    demo,
+    doctor,
+    duplicates,
+    embed,
+    evaluate,
+    explain,
+    few_shot,
+    held_out,
+    index,
+    init,
+    labels,
+    modalities,
+    probe,
+    retrieve,
+    search,
+    train,
+    zero_shot,
+)
 
 app = typer.Typer(
     name="modalign",
@@ -23,8 +45,19 @@ app.command("demo")(demo.command)
 app.command("init")(init.command)
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
+app.command("crossval")(crossval.command)
+app.command("compare")(compare.command)
 app.command("zero-shot")(zero_shot.command)
 app.command("few-shot")(few_shot.command)
+app.command("retrieve")(retrieve.command)
+app.command("index")(index.command)
+app.command("search")(search.command)
+app.command("duplicates")(duplicates.command)
+app.command("compose")(compose.command)
+app.command("probe")(probe.command)
+app.command("explain")(explain.command)
+app.command("labels")(labels.command)
+app.command("held-out")(held_out.command)
 app.command("embed")(embed.command)
 app.command("doctor")(doctor.command)
 app.add_typer(modalities.group, name="modalities")

@@ -21,6 +21,9 @@ def command(
     template: Annotated[
         list[str] | None, typer.Option("--template", help="A prompt template with {label}; may be repeated.")
     ] = None,
+    by: Annotated[
+        str, typer.Option("--by", help="Columns for subgroups, e.g. sex,age,site; bins of one's own: age=40,60.")
+    ] = "",
     allow_outside: Annotated[
         bool, typer.Option("--allow-outside", help="Admit paths that leave the manifest's folder.")
     ] = False,
@@ -39,16 +42,19 @@ def command(
 
       modalign evaluate runs/one/model other.csv --modality motion --split all --descriptions my_words.yaml --out check
 
+      modalign evaluate runs/ecg/model ecgs.csv --modality ecg --by sex,age=40,60,site --out check
+
       modalign evaluate runs/ecg/model ecgs.csv --modality ecg --out check --examples 4 --map umap --card
     """
     from modalign.align.manifest import read_descriptions
     from modalign.align.privacy import without_paths
     from modalign.cli._common import bar, command_line, load, load_untrained
     from modalign.tasks.card import check_card, update_card
-    from modalign.tasks.evaluate import evaluate_zero_shot
+    from modalign.tasks.evaluate import evaluate_zero_shot, rows_to_embed
     from modalign.tasks.report import gallery, write_report
     from modalign.tasks.report.examples import check_plot
     from modalign.tasks.report.maps import check_projection
+    from modalign.tasks.subgroups import split_by
     from modalign.tasks.table import print_table
     from modalign.tasks.training import open_manifest
 
@@ -60,7 +66,9 @@ def command(
     card_file = check_card(loaded.base) if card else None
     rows = open_manifest(loaded.source, manifest, allow_outside=allow_outside)
     text = (loaded.record or {}).get("text", "text")
-    with bar("embedding", len(rows.split(split).rows)) as advance:
+    untrained = load_untrained(loaded)
+    loaded.tower(modality)
+    with bar("embedding", rows_to_embed(rows, split, modality, 2 if untrained else 1)) as advance:
         evaluation = evaluate_zero_shot(
             loaded,
             rows,
@@ -69,8 +77,9 @@ def command(
             templates=template,
             descriptions=said,
             text=text,
-            untrained=load_untrained(loaded),
+            untrained=untrained,
             advance=advance,
+            by=split_by(by),
         )
     print_table(evaluation)
     evaluation.save(out, {"model": Path(model).name, "manifest": manifest.name})

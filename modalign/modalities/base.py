@@ -19,6 +19,9 @@ from torch import Tensor, nn
 
 from modalign.errors import ReadError, RecipeError, suggest
 from modalign.modalities.descriptions import LabelSet
+from modalign.modalities.spans import TokenSpans, default_cells, lay
+
+Composition = Literal["sequence", "mixture"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,17 @@ class Encoder(nn.Module):
     def processing_defaults(self) -> dict[str, Any]:
         """Processing parameters that this encoder dictates (a tokenizer, an image size)."""
         return {}
+
+    def token_spans(self, inputs: Mapping[str, Tensor]) -> TokenSpans | None:
+        """What each token of the self-attention stands for in a collated batch of one item; None for other encoders.
+
+        To give it means: the layers of attention are all over these tokens, and nothing else mixes them to speak of.
+        """
+        return None
+
+    def embedding(self) -> nn.Module | None:
+        """The layer that turns ids into vectors, where the main input is ids; gradients end there."""
+        return None
 
     def lora_targets(self) -> list[str]:
         """Names of the modules that LoRA adapts by default: every linear and convolutional layer.
@@ -138,6 +152,32 @@ class Processing(BaseModel):
         """The windows that cover a whole recording at inference; their pooled features are averaged."""
         return [signal]
 
+    def restore(self, relevances: Sequence[Tensor], signal: Signal) -> Tensor:
+        """Relevance back to the signal: what `segments` and `__call__` did, undone; what `Modality.plot` draws.
+
+        By default the windows, of the lengths that `segments` gives them, lie evenly over the recording, and their last
+        axis is time. Where windows overlap, relevance adds up, as in the mean of their features.
+
+        Args:
+            relevances: of each window of `segments(signal)`, in the shape of its main input (without the batch axis).
+            signal: as `Modality.load` gave it.
+        """
+        total, lengths = signal.data.shape[-1], [window.data.shape[-1] for window in self.segments(signal)]
+        rows = signal.data.shape[0]
+        same = all(part.ndim == 2 and len(part) == rows for part in relevances)
+        parts = [part if same else part.reshape(-1, part.shape[-1]).sum(0, keepdim=True) for part in relevances]
+        step = (total - lengths[-1]) / max(len(parts) - 1, 1)
+        laid = [lay(part, k * step, k * step + n, total) for k, (part, n) in enumerate(zip(parts, lengths))]
+        return torch.stack(laid).sum(0)
+
+    def blank(self, values: Tensor) -> Tensor:
+        """What stands for nothing in the place of the main input (B, ...): zeros, the training mean of most inputs."""
+        return torch.zeros_like(values)
+
+    def cells(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Sizes of the parts of a main input of `shape` (without the batch axis) that are blanked out at once."""
+        return default_cells(shape)
+
     def fit(self, signals: Iterable[Signal]) -> Self:
         """Return a copy whose constants come from these (training) signals. By default there are none."""
         return self
@@ -171,6 +211,7 @@ class Modality:
         default_encoder: the name used where a recipe names none.
         fields: what a manifest may say of a source in `<modality>.<key>` columns, a pydantic model.
         augmentations: augmentation name -> class.
+        compositions: how two of its recordings can be made into one (see `compose`).
         is_path: whether a manifest's cell is a path (True) or the content itself (text).
         private: whether its recordings may show patients; reports then show none unasked, and no ids. Safe by default.
         templates: prompt templates with `{label}`.
@@ -188,6 +229,7 @@ class Modality:
     augmentations: ClassVar[Mapping[str, type[Augmentation]]] = {}
     is_path: ClassVar[bool] = True
     private: ClassVar[bool] = True
+    compositions: ClassVar[tuple[Composition, ...]] = ()
     templates: ClassVar[tuple[str, ...]] = ("{label}",)
     negations: ClassVar[tuple[str, ...]] = ("no {label}",)
     descriptions: ClassVar[Mapping[str, Sequence[str]]] = {}
@@ -231,6 +273,20 @@ class Modality:
         """A fixed-length vector of hand features for the linear floor, or None where there is no such floor."""
         return None
 
+    def compose(self, first: Signal, second: Signal, how: Composition, ratio: float = 0.5) -> Signal:
+        """Two recordings made into one, for tests of what an encoder knows of order and mixture.
+
+        Args:
+            first: a recording.
+            second: another.
+            how: one of `compositions`: "sequence" (first, then second) or "mixture" (both at once).
+            ratio: of a mixture: how loud the first is beside the second, from 0 to 1.
+
+        Raises:
+            ReadError: the two do not go together.
+        """
+        raise NotImplementedError("abstract: a modality with compositions composes two recordings")
+
     def plot(self, signal: Signal, ax: Any, relevance: Tensor | None = None) -> None:
         """Draw a signal as people of its field look at it; here, its channels over seconds.
 
@@ -247,6 +303,10 @@ class Modality:
         from modalign.modalities.drawing import traces
 
         traces(signal, ax, relevance)
+
+    def token_spans(self, encoder: Encoder, inputs: Mapping[str, Tensor]) -> TokenSpans | None:
+        """What the tokens of an encoder's attention stand for: as the encoder says it. See `Encoder.token_spans`."""
+        return encoder.token_spans(inputs)
 
     def plot_inches(self, signal: Signal) -> tuple[float, float]:
         """Width and height of an Axes in which `plot` is well read."""

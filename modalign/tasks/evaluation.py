@@ -98,8 +98,8 @@ class Evaluation:
 
     @property
     def main(self) -> Result:
-        """The model's own result: the last that has scores."""
-        return next(r for r in reversed(self.results) if r.scores is not None)
+        """The model's own result: the last that has scores; where none has (retrieval), the last."""
+        return next((r for r in reversed(self.results) if r.scores is not None), self.results[-1])
 
     def confusion(self) -> Array | None:
         """(C, C) counts of the main result, or None for several labels a row."""
@@ -227,8 +227,8 @@ def recompute(predictions: pd.DataFrame | str | Path) -> dict[str, Any]:
     return measure(from_table(predictions)).as_dict()
 
 
-def interval_note(rows: Sequence[Row]) -> str:
-    """Over what the intervals are, and what they cannot say."""
+def interval_note(rows: Sequence[Row], crossval: bool = False) -> str:
+    """Over what the intervals are, and what they cannot say; after cross-validation, without the advice to do it."""
     groups, clusters = ({getattr(row, kind) for row in rows} - {""} for kind in ("group", "cluster"))
     note = (
         f"95 % intervals by bootstrap over {unit_of_resampling(rows)[1]}; {len(groups) or 'unknown'} groups (people)."
@@ -238,9 +238,11 @@ def interval_note(rows: Sequence[Row]) -> str:
         if not clusters:
             note += " Rows are taken as independent; if they are windows of recordings, name these in 'cluster'."
     elif len(groups) < FEW_GROUPS:
+        note += " So few groups say little of other people, and the intervals are too narrow: "
         note += (
-            " So few groups say little of other people, and the intervals are too narrow: cross-validate by group "
-            "with 'modalign crossval'."
+            "see the mean over groups and its interval."
+            if crossval
+            else "cross-validate by group with 'modalign crossval'."
         )
     return note
 

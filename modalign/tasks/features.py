@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from modalign.align.embed import Advance, embed_split
 from modalign.align.manifest import Manifest, Row
@@ -116,3 +118,24 @@ def unit_features(values: Array, train: Array) -> Array:
     scaled = (values - values[train].mean(0)) / np.where(spread > 0, spread, 1)
     unit: Array = scaled / np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1e-12)
     return unit
+
+
+def long_table(rows: Sequence[Row], labels: Sequence[str], runs: Sequence[tuple[Mapping[str, Any], Array]]) -> Any:
+    """A DataFrame with a row for each run and item: what is said of the run, the item, and a score for each label.
+
+    Args:
+        rows: N items.
+        labels: C, of the scores' columns.
+        runs: (name -> value, (N, C) scores) of each.
+    """
+    about = {
+        "id": [row.id for row in rows],
+        "group": [row.group for row in rows],
+        "cluster": [row.cluster for row in rows],
+        "label": [";".join(row.labels) for row in rows],
+    }
+    columns: dict[str, Any] = {name: [*values] * len(runs) for name, values in about.items()}
+    for name in runs[0][0]:
+        columns[name] = [said[name] for said, _ in runs for _ in rows]
+    scores = np.concatenate([scores for _, scores in runs]).astype(np.float32)
+    return pd.DataFrame(columns | {f"score of {label}": scores[:, c] for c, label in enumerate(labels)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,7 @@ def measure(predictions: Predictions, draws: int = DRAWS, seed: int = 0) -> Meas
     keys, unit_name = predictions.units()
     unit, units = units_of(keys)
     weights = cluster_draws(units, draws, seed)
-    part = _Part(predictions, np.arange(len(keys)), unit, weights)
+    part = Part(predictions, np.arange(len(keys)), unit, weights)
     figures = part.figures()
     kept = scorable(predictions.indicator())
     return Measured(
@@ -122,7 +123,7 @@ def measure(predictions: Predictions, draws: int = DRAWS, seed: int = 0) -> Meas
     )
 
 
-class _Part:
+class Part:
     """Some rows of predictions, their counts and areas, once as they are and once under each draw."""
 
     def __init__(self, predictions: Predictions, rows: Array, unit: Array, weights: Array) -> None:
@@ -135,10 +136,20 @@ class _Part:
             own, units = unit[rows], weights.shape[1]
             self.once = count(self.truth, decided[rows])
             self.drawn = count(self.truth, decided[rows], own, units).weighted(weights)
-        self.areas = class_areas(self.truth, scores)
-        self.area_draws = np.full((2, len(weights), self.truth.shape[1]), np.nan)
+        self.scores, self.unit, self.weights = scores, unit[rows], weights
+
+    @cached_property
+    def areas(self) -> tuple[Array, Array]:
+        """AUROC and AUPRC (C,) of each label."""
+        return class_areas(self.truth, self.scores)
+
+    @cached_property
+    def area_draws(self) -> Array:
+        """The same under each draw (2, D, C)."""
+        drawn = np.full((2, len(self.weights), self.truth.shape[1]), np.nan)
         for c in np.flatnonzero(scorable(self.truth)):
-            self.area_draws[:, :, c] = weighted_areas(self.truth[:, c], scores[:, c], weights, unit[rows])
+            drawn[:, :, c] = weighted_areas(self.truth[:, c], self.scores[:, c], self.weights, self.unit)
+        return drawn
 
     def main_draws(self, labels: Array | None = None) -> tuple[float, Array]:
         """The main metric and its draws (D,), of AUROC over these labels alone."""
@@ -147,24 +158,27 @@ class _Part:
         kept = slice(None) if labels is None else labels
         return mean_of_defined(self.areas[0][kept]).item(), mean_of_defined(self.area_draws[0][:, kept])
 
-    def figures(self) -> dict[str, Figure]:
+    def draws(self) -> dict[str, tuple[float, Array]]:
+        """Name -> each figure and its draws (D,); those of decisions only where there are some."""
         found = {}
         if self.once is not None and self.drawn is not None:
-            for name, once, drawn in (
-                ("accuracy", accuracy(self.once), accuracy(self.drawn)),
-                (
-                    "balanced accuracy",
-                    balanced_accuracy(self.once, self.several),
-                    balanced_accuracy(self.drawn, self.several),
-                ),
-                ("macro F1", macro_f1(self.once), macro_f1(self.drawn)),
-            ):
-                found[name] = Figure(float(once[0]), percentile_interval(drawn))
+            pairs = [(counts, self.several) for counts in (self.once, self.drawn)]
+            for name, (once, drawn) in {
+                "accuracy": [accuracy(counts) for counts, _ in pairs],
+                "balanced accuracy": [balanced_accuracy(*pair) for pair in pairs],
+                "macro F1": [macro_f1(counts) for counts, _ in pairs],
+            }.items():
+                found[name] = float(once[0]), drawn
         for name, values, drawn in zip(("macro AUROC", "macro AUPRC"), self.areas, self.area_draws):
-            found[name] = Figure(mean_of_defined(values).item(), percentile_interval(mean_of_defined(drawn)))
+            found[name] = mean_of_defined(values).item(), mean_of_defined(drawn)
         return found
 
+    def figures(self) -> dict[str, Figure]:
+        """Name -> each figure with its interval."""
+        return {name: Figure(value, percentile_interval(drawn)) for name, (value, drawn) in self.draws().items()}
+
     def classes(self) -> list[dict[str, Any]]:
+        """The figures of each label."""
         rows = []
         for c, label in enumerate(self.labels):
             row: dict[str, Any] = {"label": label, "rows": int(self.truth[:, c].sum())}
@@ -180,7 +194,7 @@ class _Part:
 def _by(predictions: Predictions, values: Sequence[str], unit: Array, weights: Array) -> dict[str, Any]:
     """The main metric of every subgroup, and the gap between the best and the worst of those that are known."""
     column = np.array(values, dtype=object)
-    parts = {n: _Part(predictions, np.flatnonzero(column == n), unit, weights) for n in sorted(set(values), key=order)}
+    parts = {n: Part(predictions, np.flatnonzero(column == n), unit, weights) for n in sorted(set(values), key=order)}
     rows = []
     for name, part in parts.items():
         value, drawn = part.main_draws()
@@ -197,7 +211,7 @@ def _by(predictions: Predictions, values: Sequence[str], unit: Array, weights: A
     return {"metric": predictions.metric, "subgroups": rows, "gap": _gap(parts)}
 
 
-def _gap(parts: dict[str, _Part]) -> dict[str, Any] | None:
+def _gap(parts: dict[str, Part]) -> dict[str, Any] | None:
     """The best less the worst, by the labels that both can be scored by."""
     known = {n: part for n, part in parts.items() if n != UNKNOWN and not np.isnan(part.main_draws()[0])}
     if len(known) < 2:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,25 +98,40 @@ def logistic_scores(
     return scores
 
 
-def chosen_strength(
-    features: Array, rows: Sequence[Row], labels: Sequence[str], several: bool, by_group: bool = True
-) -> float:
-    """The strength of `STRENGTHS` that does best on held-out groups (or rows) of these; 1 where there are too few."""
+Scorer = Callable[[Array, Sequence[Row], Array, Sequence[str], bool, float], Array]
+"""As `logistic_scores`: train features, their rows, test features, labels, several, strength -> (N, C)."""
+
+
+def held_out_folds(rows: Sequence[Row], by_group: bool = True) -> list[tuple[Array, Array]]:
+    """(fitted, held out) positions of `FOLDS` folds by group (or row), or none where there are too few."""
     from sklearn.model_selection import GroupKFold
 
     groups = [(row.group or row.cluster or row.id) if by_group else row.id for row in rows]
     folds = min(FOLDS, len(set(groups)))
-    if folds < 2:
+    return list(GroupKFold(folds).split(groups, groups=groups)) if folds > 1 else []
+
+
+def chosen_strength(
+    features: Array,
+    rows: Sequence[Row],
+    labels: Sequence[str],
+    several: bool,
+    by_group: bool = True,
+    scores_of: Scorer = logistic_scores,
+    strengths: Sequence[float] = STRENGTHS,
+) -> float:
+    """The strength that does best on held-out groups (or rows) of these; 1 where there are too few."""
+    folds = held_out_folds(rows, by_group)
+    if not folds:
         return 1.0
-    splits = list(GroupKFold(folds).split(features, groups=groups))
     figures = {}
-    for strength in STRENGTHS:
+    for strength in strengths:
         scores = np.zeros((len(rows), len(labels)))
-        for fitted, held in splits:
+        for fitted, held in folds:
             part = [rows[i] for i in fitted]
             if not several and len({row.labels[0] for row in part}) < 2:
                 return 1.0
-            scores[held] = logistic_scores(features[fitted], part, features[held], labels, several, strength)
+            scores[held] = scores_of(features[fitted], part, features[held], labels, several, strength)
         figures[strength] = score_of(scores, rows, labels, several)
     return max(figures, key=lambda strength: (np.nan_to_num(figures[strength]), strength))
 

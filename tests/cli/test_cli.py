@@ -13,7 +13,29 @@ from modalign.cli.app import app
 from modalign.errors import ModalignError
 from tests.conftest import make_recipe
 
-COMMANDS = ["demo", "init", "train", "evaluate", "zero-shot", "embed", "modalities", "doctor", "data"]
+COMMANDS = [
+    "demo",
+    "init",
+    "train",
+    "evaluate",
+    "crossval",
+    "compare",
+    "compose",
+    "zero-shot",
+    "few-shot",
+    "probe",
+    "explain",
+    "retrieve",
+    "index",
+    "search",
+    "duplicates",
+    "labels",
+    "held-out",
+    "embed",
+    "modalities",
+    "doctor",
+    "data",
+]
 
 
 def invoke(*arguments: object) -> tuple[int, str]:

@@ -10,17 +10,21 @@ from modalign.align.metrics.calibration import (
     reliability_curve,
 )
 from modalign.align.metrics.classification import balanced_accuracy, confusion_matrix, count, macro_f1
+from modalign.align.metrics.composition import CompositionScores, composition_scores, temporal_accuracy
 from modalign.align.metrics.intervals import cluster_bootstrap, cluster_draws, percentile_interval, units_of
-from modalign.align.metrics.retrieval import recall_at_k
+from modalign.align.metrics.retrieval import RetrievalFigures, recall_at_k, retrieval_figures, search_ranks
 from modalign.align.metrics.significance import paired_permutation
 
 __all__ = [
     "Calibration",
+    "CompositionScores",
+    "RetrievalFigures",
     "balanced_accuracy",
     "brier_score",
     "class_areas",
     "cluster_bootstrap",
     "cluster_draws",
+    "composition_scores",
     "confusion_matrix",
     "count",
     "expected_calibration_error",
@@ -32,6 +36,9 @@ __all__ = [
     "percentile_interval",
     "recall_at_k",
     "reliability_curve",
+    "retrieval_figures",
+    "search_ranks",
+    "temporal_accuracy",
     "units_of",
     "weighted_areas",
 ]

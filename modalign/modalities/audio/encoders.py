@@ -7,7 +7,7 @@ and dictates its front end, from the checkpoint's preprocessor_config.json where
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -18,6 +18,7 @@ from modalign.errors import ModelError
 from modalign.modalities.audio import checkpoints
 from modalign.modalities.audio.cnn import CnnEncoder
 from modalign.modalities.base import Encoder, EncoderOutput, masked_mean
+from modalign.modalities.spans import TokenSpans, grid_spans, mean_rows, one_row, with_special
 
 
 class HfAudioEncoder(Encoder):
@@ -201,6 +202,14 @@ class AstEncoder(HfAudioEncoder):
         special = torch.ones_like(mask[:, :1]).expand(-1, 2)
         return EncoderOutput(out.last_hidden_state, torch.cat([special, heard], 1), out.pooler_output)
 
+    def token_spans(self, inputs: Mapping[str, Tensor]) -> TokenSpans:
+        """The class and the distillation token, whose mean is pooled, then patches, frequency first."""
+        config = self.model.config
+        size = (1, config.patch_size, config.patch_size)
+        stride = (1, config.time_stride, config.frequency_stride)
+        spans = with_special(grid_spans(inputs["values"].shape[1:], size, stride, (0, 2, 1)), 2)
+        return TokenSpans(spans, one_row(len(spans), 0, 1))
+
 
 class Wav2Vec2Encoder(HfAudioEncoder):
     """The wav2vec2 family on the waveform. Pooled is the mean over the real tokens.
@@ -216,6 +225,8 @@ class Wav2Vec2Encoder(HfAudioEncoder):
     by_mask: ClassVar[tuple[str, ...]] = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat")
     """Kinds that a mask over the waveform keeps exact, where the first layer does."""
     kinds = (*by_mask, "data2vec-audio", "wav2vec2-conformer")
+    plain: ClassVar[tuple[str, ...]] = ("wav2vec2", "hubert", "unispeech", "unispeech-sat", "data2vec-audio")
+    """Kinds whose layers are attention and feed-forward alone."""
 
     def __init__(
         self, checkpoint: str | None = None, *, hf_config: dict[str, Any] | None = None, revision: str | None = None
@@ -251,6 +262,18 @@ class Wav2Vec2Encoder(HfAudioEncoder):
             tokens = self._by_length(values, lengths.tolist(), steps.tolist())
         real = torch.arange(tokens.shape[1], device=mask.device) < steps.unsqueeze(1)
         return EncoderOutput(tokens, real, masked_mean(tokens, real))
+
+    def token_spans(self, inputs: Mapping[str, Tensor]) -> TokenSpans | None:
+        """A token is the samples that the convolutions before it see; none where attention is of another kind."""
+        config = self.model.config
+        if config.model_type not in self.plain:
+            return None
+        stride, seen = 1, 1
+        for kernel, step in zip(config.conv_kernel, config.conv_stride):
+            seen, stride = seen + (kernel - 1) * stride, stride * step
+        spans = grid_spans(inputs["values"].shape[1:], (seen,), (stride,))
+        steps = int(self.model._get_feat_extract_output_lengths(inputs["mask"].sum(1)))
+        return TokenSpans(spans, mean_rows(torch.arange(len(spans)) < steps))
 
     def _by_length(self, values: Tensor, lengths: list[int], steps: list[int]) -> Tensor:
         parts: list[Tensor] = [values] * len(lengths)
@@ -295,6 +318,11 @@ class WhisperEncoder(HfAudioEncoder):
             )
         tokens = self.model(self._mels(values, 1)[:, 0].transpose(1, 2)).last_hidden_state
         return EncoderOutput(tokens, mask[:, ::2], masked_mean(tokens, mask[:, ::2]))
+
+    def token_spans(self, inputs: Mapping[str, Tensor]) -> TokenSpans:
+        """A token is two frames; the mean of those of sound is pooled."""
+        _, frames, mels = inputs["values"].shape[1:]
+        return TokenSpans(grid_spans((1, frames, mels), (1, 2, mels)), mean_rows(inputs["mask"][0, ::2]))
 
 
 ENCODERS: dict[str, Callable[..., Encoder]] = {

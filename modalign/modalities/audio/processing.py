@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from modalign.errors import ReadError
-from modalign.modalities.audio import frontends
+from modalign.modalities.audio import frontends, relevance
 from modalign.modalities.audio.frontends import FRONTENDS, Frontend, Spec
 from modalign.modalities.audio.lengths import fill, fuse
 from modalign.modalities.audio.resample import resample
@@ -240,12 +240,35 @@ class AudioProcessing(Processing):
         signal, width = self.prepare(signal), self.samples
         if self.spec.longer == "fusion":
             return [signal]
-        left = signal.data.shape[-1] - width
-        if left <= REMAINDER * width:
+        starts = self._starts(signal.data.shape[-1])
+        if len(starts) == 1:
             return [signal]
-        step = max(1, round((self.hop or self.spec.seconds) * self.spec.rate))
-        starts = [*range(0, left, step), left]
         return [Signal(signal.data[:, s : s + width], signal.rate, signal.channels, signal.meta) for s in starts]
+
+    def _starts(self, length: int) -> list[int]:
+        """The first sample of each window, at the front end's rate."""
+        left = length - self.samples
+        if self.spec.longer == "fusion" or left <= REMAINDER * self.samples:
+            return [0]
+        step = max(1, round((self.hop or self.spec.seconds) * self.spec.rate))
+        return [*range(0, left, step), left]
+
+    def restore(self, relevances: Sequence[Tensor], signal: Signal) -> Tensor:
+        """Relevance over the recording: (64, columns) on the mel axis of `plot.mel_axis`; (1, T) for a waveform."""
+        prepared = self.prepare(signal)
+        windows = self.segments(prepared)
+        starts = self._starts(prepared.data.shape[-1])
+        rate = signal.rate or 1.0
+        count = signal.data.shape[-1]
+        return relevance.restore(
+            relevances, self.spec, self.samples, starts, [w.data.shape[-1] for w in windows], count / rate, rate, count
+        )
+
+    def blank(self, values: Tensor) -> Tensor:
+        """The training mean where features are standardised, silence in a waveform, else the lowest value there is."""
+        if self.spec.kind == "none" or self.spec.mean is not None:
+            return torch.zeros_like(values)
+        return values.flatten(1).amin(1).view(-1, *[1] * (values.ndim - 1)).expand_as(values).clone()
 
     def fit(self, signals: Iterable[Signal]) -> Self:
         """For "logmel": a copy with each band's mean and standard deviation over (up to 2,000) recordings.

@@ -17,6 +17,7 @@ from modalign.errors import ModelError, ReadError
 from modalign.modalities.base import Processing, Signal
 from modalign.modalities.ct.fields import Spacing
 from modalign.modalities.ct.geometry import AIR
+from modalign.modalities.ct.relevance import as_stored, to_source, uncut
 from modalign.modalities.ct.resample import centred, cut, foreground, resample
 from modalign.modalities.ct.windows import apply_window, parse_window
 
@@ -246,12 +247,54 @@ class CtProcessing(Processing):
         signal = self.prepare(signal)
         if self.larger == "centre" or self.shape is None:
             return [signal]
-        shape = self._wanted(signal.data)
+        return [self._part(signal, first, self._wanted(signal.data)) for first in self._starts(signal)]
+
+    def _starts(self, signal: Signal) -> list[tuple[int, ...]]:
+        """The first voxel of each part of a prepared volume."""
+        if self.larger == "centre" or self.shape is None:
+            return [(0, 0, 0)]
         starts = []
-        for length, wanted in zip(signal.data.shape[1:], shape):
+        for length, wanted in zip(signal.data.shape[1:], self._wanted(signal.data)):
             parts = math.ceil(length / wanted)
             starts.append([round(i * (length - wanted) / (parts - 1)) for i in range(parts)] if parts > 1 else [0])
-        return [self._part(signal, first, shape) for first in product(*starts)]
+        return list(product(*starts))
+
+    def restore(self, relevances: Sequence[Tensor], signal: Signal) -> Tensor:
+        """Relevance of the source's own voxels: (1, X, Y, Z). Windows (channels) add up."""
+        # A source whose voxels are their own places: the prepared volume's affine then says where its voxels lie.
+        unit = tuple(tuple(float(i == j) for j in range(4)) for i in range(4))
+        meta = {key: value for key, value in signal.meta.items() if key != "prepared"}
+        prepared = self.prepare(replace(signal, meta={**meta, "affine": unit}))
+        whole = torch.zeros(tuple(prepared.data.shape[1:]))
+        for relevance, first in zip(relevances, self._starts(prepared)):
+            own = relevance.float().sum(1 if self.mode == "slices" else 0)
+            part = as_stored(own)
+            size = tuple(min(n, w) for n, w in zip(whole.shape, self._wanted(prepared.data)))
+            box = tuple(slice(f, f + n) for f, n in zip(first, size))
+            target = whole[box] if self.larger == "random" and self.shape is not None else whole
+            if self.mode == "slices":
+                chosen = self.chosen(target.shape[2])
+                target[..., chosen] += uncut(part, (*target.shape[:2], len(chosen)))
+            else:
+                target += uncut(part, target.shape)
+        affine = prepared.meta["affine"]
+        places = [(affine[i][3], affine[i][i]) for i in range(3)]
+        return to_source(whole, places, tuple(signal.data.shape[1:])).unsqueeze(0)
+
+    def blank(self, values: Tensor) -> Tensor:
+        """What is black in its window (air, in most of them), after `mean` and `std`."""
+        blank = torch.zeros_like(values)
+        channels = 2 if self.mode == "slices" else 1
+        shape = [-1 if axis == channels else 1 for axis in range(values.ndim)]
+        if self.mean is not None:
+            blank = blank - values.new_tensor(self.mean).view(shape)
+        return blank if self.std is None else blank / values.new_tensor(self.std).view(shape)
+
+    def cells(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """In the mode "slices", a quarter of a side of one slice."""
+        if self.mode == "volume":
+            return super().cells(shape)
+        return 1, shape[1], math.ceil(shape[2] / 4), math.ceil(shape[3] / 4)
 
     def notes(self) -> list[str]:
         """What was cut or padded of the volumes processed so far in this process."""

@@ -13,6 +13,7 @@ from modalign.errors import ModelError, RecipeError, suggest
 from modalign.modalities.base import Encoder, EncoderOutput
 from modalign.modalities.imaging.encoders2d import ENCODERS_2D
 from modalign.modalities.layers.options import positive
+from modalign.modalities.spans import TokenSpans
 
 
 class GatedAttention(nn.Module):
@@ -105,3 +106,14 @@ class SliceEncoder(Encoder):
             )
         tokens = self.encoder(values=values.flatten(0, 1)).pooled.unflatten(0, values.shape[:2])
         return EncoderOutput(tokens, mask, self.pool(tokens, mask))
+
+    def token_spans(self, inputs: Mapping[str, Tensor]) -> TokenSpans | None:
+        """What the 2-D encoder says of its tokens, for each slice; the attention over slices counts by its gradient."""
+        slices = inputs["values"][0]
+        inside = self.encoder.token_spans({"values": slices[:1]})
+        if inside is None:
+            return None
+        count, each = len(slices), len(inside.spans)
+        place = torch.arange(count, dtype=torch.float32).repeat_interleave(each)
+        own = torch.stack([place, place + 1], 1).unsqueeze(1)
+        return TokenSpans(torch.cat([own, inside.spans.repeat(count, 1, 1)], 1), inside.read.repeat(count))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any
@@ -15,6 +15,7 @@ from modalign.modalities.imaging.convolutional import group_norms, monai_nets
 from modalign.modalities.layers.mean_max import MeanMax
 from modalign.modalities.layers.options import fraction, one_of, positive
 from modalign.modalities.layers.residual import HalvingResidual, norm_layer
+from modalign.modalities.spans import TokenSpans, grid_spans
 
 
 class VolumeEncoder(Encoder):
@@ -278,3 +279,9 @@ class Vit3d(Encoder):
             )
         tokens, _ = self.vit(values.to(self.vit.norm.weight.dtype))
         return EncoderOutput(tokens, tokens.new_ones(tokens.shape[:2]).bool(), tokens.mean(1))
+
+    def token_spans(self, inputs: Mapping[str, Tensor]) -> TokenSpans:
+        """A token is a cube; the mean is pooled."""
+        patch = self._options["patch"]
+        spans = grid_spans(inputs["values"].shape[1:], (self._options["channels"], patch, patch, patch))
+        return TokenSpans(spans, spans.new_full((len(spans),), 1 / len(spans)))

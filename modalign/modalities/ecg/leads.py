@@ -68,6 +68,16 @@ def flat_leads(data: Tensor, rate: float) -> Tensor:
     return (cut.amax(2) - cut.amin(2) <= FLAT).double().mean(1) > 0.5
 
 
+def limb_sources(name: str, channels: Sequence[str]) -> list[str]:
+    """Which two of I, II, III a limb lead that is absent is derived from, as far as they are there.
+
+    Example:
+        >>> limb_sources("aVF", ["I", "II", "V1"]), limb_sources("V2", ["I", "II"])
+        (['I', 'II'], [])
+    """
+    return [lead for lead in LIMB[:3] if lead in channels][:2] if name in LIMB else []
+
+
 def derive_limb(data: Tensor, channels: Sequence[str], rate: float) -> tuple[Tensor, tuple[str, ...]]:
     """Add the limb leads that follow from two of I, II, III: (C, T) -> (C', T), in standard order.
 

@@ -14,8 +14,9 @@ from torch import Tensor
 from modalign.errors import ModelError, ReadError, suggest
 from modalign.modalities.base import Processing, Signal
 from modalign.modalities.ecg import filters, normalise
-from modalign.modalities.ecg.leads import ORDERS, STANDARD, derive_limb, flat_leads, lead_name
+from modalign.modalities.ecg.leads import ORDERS, STANDARD, derive_limb, flat_leads, lead_name, limb_sources
 from modalign.modalities.resampling import resample
+from modalign.modalities.windows import restore
 
 
 def _parse_leads(value: Any) -> Any:
@@ -171,13 +172,32 @@ class EcgProcessing(Processing):
     def segments(self, signal: Signal) -> list[Signal]:
         """Windows of `seconds`, `hop` apart, that cover the whole recording; the last one ends where it ends."""
         signal = self.prepare(signal)
+        starts = self._starts(signal)
+        return [signal] if len(starts) == 1 else [_part(signal, first, self.samples or 0) for first in starts]
+
+    def _starts(self, signal: Signal) -> list[int]:
+        """The first sample of each window of a prepared signal."""
         length, total = self.samples, signal.data.shape[1]
         # What rounding leaves over is no window of its own.
         if length is None or total <= length + self._slack(signal):
-            return [signal]
+            return [0]
         hop = max(round((self.hop or self.seconds or 0) * self.rate), 1)
-        starts = [*range(0, total - length, hop), total - length]
-        return [_part(signal, first, length) for first in starts]
+        return [*range(0, total - length, hop), total - length]
+
+    def restore(self, relevances: Sequence[Tensor], signal: Signal) -> Tensor:
+        """Relevance of the signal's own leads and samples: (C', T'). A derived lead's goes to those it came from."""
+        prepared = self.prepare(signal)
+        count, total = signal.data.shape[1], prepared.data.shape[1]
+        lengths = [window.data.shape[1] for window in self.segments(prepared)]
+        starts = [start * count / total for start in self._starts(prepared)]
+        leads = [part[: len(self.leads)] for part in relevances]  # below them, perhaps, which leads there are
+        placed = restore(leads, starts, lengths, count / total, count, wrapped=False)
+        out = torch.zeros_like(signal.data)
+        for name, row in zip(self.leads, placed):
+            sources = [name] if name in signal.channels else limb_sources(name, signal.channels) if self.derive else []
+            for source in sources:
+                out[signal.channels.index(source)] += row / len(sources)
+        return out
 
     def collate(self, items: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Batch: `values` (B, C, T) and `mask` (B, T).

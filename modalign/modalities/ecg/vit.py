@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from modalign.modalities.base import Encoder, EncoderOutput, masked_mean
 from modalign.modalities.layers.options import fraction, one_of, positive
 from modalign.modalities.layers.transformer import Transformer
 from modalign.modalities.layers.tsai import check_input
+from modalign.modalities.spans import TokenSpans, grid_spans, mean_rows, one_row, with_special
 
 SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12)}
 """Size -> width, depth, heads."""
@@ -58,9 +60,17 @@ class Vit1d(Encoder):
                 f"encoder {self.name!r} has positions for {self.positions.shape[1]} tokens of {self.patch} samples, "
                 f"not {length}; set processing.seconds, or the encoder's option tokens"
             )
-        real = mask.unfold(1, self.patch, self.patch).all(-1)
+        real = self._real(mask)
         out = self.transformer(tokens + self.positions[:, :length], real)
         return EncoderOutput(out, real, masked_mean(out, real))
+
+    def _real(self, mask: Tensor) -> Tensor:
+        return mask.unfold(1, self.patch, self.patch).all(-1)
+
+    def token_spans(self, inputs: Mapping[str, Tensor]) -> TokenSpans:
+        """A token is `patch` samples of all leads; their mean is pooled."""
+        spans = grid_spans(inputs["values"].shape[1:], (self.channels, self.patch))
+        return TokenSpans(spans, mean_rows(self._real(inputs["mask"])[0]))
 
 
 def _vit1d(size: str) -> Any:
@@ -152,6 +162,12 @@ class MoreVit(Encoder):
         tokens = torch.cat([self.cls.expand(len(tokens), -1, -1), tokens], 1) + self.positions[:, : tokens.shape[1] + 1]
         out = self.transformer(tokens)
         return EncoderOutput(out, mask.new_ones(out.shape[:2], dtype=torch.bool), out[:, 0])
+
+    def token_spans(self, inputs: Mapping[str, Tensor]) -> TokenSpans:
+        """The class token, which is pooled, and tokens of the 25 samples that each saw, 5 apart."""
+        shape = inputs["values"].shape[1:]
+        spans = with_special(grid_spans(shape, (self.channels, 25), (self.channels, 5)), 1)
+        return TokenSpans(spans, one_row(len(spans), 0))
 
 
 def more_vit(

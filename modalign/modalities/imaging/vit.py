@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from torch import Tensor
@@ -11,6 +12,7 @@ from modalign.errors import ModelError, RecipeError
 from modalign.modalities.base import Encoder, EncoderOutput
 from modalign.modalities.layers import checkpoints
 from modalign.modalities.layers.hf_drop_key import set_drop_key
+from modalign.modalities.spans import TokenSpans, grid_spans, mean_rows, one_row, with_special
 
 CLASSES = {
     "vit": "ViTModel",
@@ -29,6 +31,8 @@ CLASSES = {
 WITHOUT_POOLER = ("vit", "deit", "ijepa")
 """Their pooler is a layer that many checkpoints lack; the class token (or, for I-JEPA, the mean) is used."""
 UNTRAINED = ("mask_token",)
+SPECIAL = {"deit": 2, "ijepa": 0, "siglip_vision_model": 0}
+"""Tokens before the registers and patches, where they are not one."""
 
 Pooling = Literal["own", "cls", "mean"]
 
@@ -141,6 +145,16 @@ class VitEncoder(Encoder):
             mean = self.pooling == "mean" or hidden.shape[1] == patches
             pooled = tokens.mean(1) if mean else hidden[:, 0]
         return EncoderOutput(tokens, tokens.new_ones(tokens.shape[:2]).bool(), pooled)
+
+    def token_spans(self, inputs: Mapping[str, Tensor]) -> TokenSpans:
+        """Class and register tokens, then patches. SigLIP's attention head is taken for a mean of the patches."""
+        patches = grid_spans(inputs["values"].shape[1:], (self.channels, self.stride, self.stride))
+        special = SPECIAL.get(self.model.config.model_type, 1)
+        special += int(getattr(self.model.config, "num_register_tokens", 0) or 0)
+        spans = with_special(patches, special)
+        if special and self.pooling != "mean":
+            return TokenSpans(spans, one_row(len(spans), 0))
+        return TokenSpans(spans, mean_rows(~spans[:, 0, 0].isnan()))
 
 
 def _class_of(kind: str) -> Any:

@@ -6,6 +6,7 @@ Convolutional nets of tsai move under padding (cosine 0.985 and 0.959 measured),
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from modalign.errors import MissingExtraError, ModelError
 from modalign.modalities.base import Encoder, EncoderOutput
+from modalign.modalities.spans import TokenSpans
 
 
 def tsai_model(name: str, extra: str) -> Any:
@@ -95,6 +97,11 @@ class FixedLength(Encoder):
         tokens = self.dropout(features.transpose(1, 2))
         pooled = tokens.mean(1) if self.pool is None else self.pool(tokens)
         return EncoderOutput(tokens, mask.new_ones(tokens.shape[:2], dtype=torch.bool), pooled)
+
+    def token_spans(self, inputs: Mapping[str, Tensor]) -> TokenSpans | None:
+        """What a backbone that is a transformer says of its tokens."""
+        spans = getattr(self.backbone, "spans", None)
+        return None if spans is None else spans(inputs["values"].shape[1:])
 
 
 def check_input(name: str, values: Tensor, channels: int, shortest: int) -> None:

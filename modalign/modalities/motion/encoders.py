@@ -11,6 +11,7 @@ from modalign.modalities.base import Encoder
 from modalign.modalities.layers.options import fraction, positive
 from modalign.modalities.layers.tsai import FixedLength, tsai_model
 from modalign.modalities.motion.stgcn import STGCN
+from modalign.modalities.spans import TokenSpans, grid_spans
 
 
 class PatchTokens(nn.Module):
@@ -31,6 +32,15 @@ class PatchTokens(nn.Module):
         patches = held.unfold(-1, self.patch_len, self.stride).transpose(2, 3)  # (B, C, patch_len, L)
         out: Tensor = self.transformer(patches)  # (B, C, D, L)
         return out.flatten(1, 2)
+
+    def spans(self, shape: Sequence[int]) -> TokenSpans:
+        """A token is a patch of one channel; attention runs within a channel, and each one's mean is pooled."""
+        channels, samples = shape
+        # What is held before the beginning counts with the first samples.
+        spans = grid_spans((channels, samples + self.stride), (1, self.patch_len), (1, self.stride))
+        spans[:, 1] = (spans[:, 1] - self.stride).clamp_min(0)
+        each = len(spans) // channels
+        return TokenSpans(spans, spans.new_full((len(spans),), 1 / each))
 
 
 def fcn(

@@ -17,7 +17,8 @@ from modalign.errors import ModelError, ReadError, suggest
 from modalign.modalities.base import Processing, Signal
 from modalign.modalities.motion.fields import STANDARD, split_channel
 from modalign.modalities.motion.placement import check_placement, place_on_joints
-from modalign.modalities.resampling import resample
+from modalign.modalities.resampling import ratio, resample, same_rate
+from modalign.modalities.windows import restore
 
 
 class MotionProcessing(Processing):
@@ -123,11 +124,34 @@ class MotionProcessing(Processing):
 
     def segments(self, signal: Signal) -> list[Signal]:
         """Windows `hop` seconds apart that cover a longer signal, to its very end."""
+        starts = self._starts(signal)
+        return [signal] if len(starts) == 1 else [self._window(signal, start) for start in starts]
+
+    def _starts(self, signal: Signal) -> list[int]:
+        """The first source sample of each window of `segments`."""
         spare = self._spare(signal)
         if spare <= 0 or self.hop is None:
-            return [signal]
+            return [0]
         step = max(round(self.hop * self._source_rate(signal)), 1)
-        return [self._window(signal, start) for start in [*range(0, spare, step), spare]]
+        return [*range(0, spare, step), spare]
+
+    def restore(self, relevances: Sequence[Tensor], signal: Signal) -> Tensor:
+        """Relevance of the signal's own channels and samples: (C', T'). What stands on two joints adds up."""
+        rate = self._source_rate(signal)
+        up, down = (1, 1) if same_rate(rate, self.rate) else ratio(rate, self.rate)
+        lengths = [math.ceil(window.data.shape[1] * up / down) for window in self.segments(signal)]
+        placed = restore(
+            relevances, self._starts(signal), lengths, rate / self.rate, signal.data.shape[1], self.short == "wrap"
+        )
+        # Which of the signal's rows each placed row is, by sending their numbers the same way.
+        numbers = replace(signal, data=torch.arange(len(signal.data), dtype=torch.float32).unsqueeze(1))
+        sources = self._place(numbers)
+        rows = dict(zip(sources.channels, sources.data[:, 0].long().tolist()))
+        out = torch.zeros_like(signal.data)
+        for name, row in zip(self.channels, placed):
+            if name in rows:
+                out[rows[name]] += row
+        return out
 
     def _spare(self, signal: Signal) -> int:
         """Source samples that the signal has beyond the window."""

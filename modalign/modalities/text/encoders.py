@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from modalign.errors import ModelError, RecipeError
 from modalign.modalities.base import Encoder, EncoderOutput, masked_mean
 from modalign.modalities.layers import checkpoints
+from modalign.modalities.spans import TokenSpans, grid_spans, mean_rows, one_row
 from modalign.modalities.text.offline import minilm_folder
 
 Pooling = Literal["mean", "cls", "eos", "pooler"]
@@ -107,6 +109,19 @@ class TextEncoder(Encoder):
         else:
             pooled = output.pooler_output
         return EncoderOutput(tokens, mask, pooled)
+
+    def token_spans(self, inputs: Mapping[str, Tensor]) -> TokenSpans:
+        """Each token stands for itself."""
+        mask = inputs["mask"][0]
+        spans = grid_spans((len(mask),), (1,))
+        if self.pooling == "mean":
+            return TokenSpans(spans, mean_rows(mask))
+        return TokenSpans(spans, one_row(len(mask), int(mask.sum()) - 1 if self.pooling == "eos" else 0))
+
+    def embedding(self) -> nn.Module:
+        """The word embeddings."""
+        layer: nn.Module = self.model.get_input_embeddings()
+        return layer
 
 
 def _build(hf_config: dict[str, Any]) -> nn.Module:

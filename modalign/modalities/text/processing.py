@@ -11,7 +11,7 @@ import torch
 from pydantic import Field, PrivateAttr
 from torch import Tensor
 
-from modalign.errors import RecipeError
+from modalign.errors import ModelError, RecipeError
 from modalign.modalities.base import Processing, Signal
 
 
@@ -74,6 +74,33 @@ class TextProcessing(Processing):
         lengths = torch.tensor([len(i) for i in ids])
         padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=0 if pad is None else pad)
         return {"input_ids": padded, "mask": torch.arange(padded.shape[1]) < lengths.unsqueeze(1)}
+
+    def restore(self, relevances: Sequence[Tensor], signal: Signal) -> Tensor:
+        """Relevance of the text's characters: (characters,), each with that of its token. Special tokens' is left out.
+
+        Raises:
+            ModelError: the tokenizer does not say where in the text its tokens stand.
+        """
+        tokenizer, text = _tokenizer(self.tokenizer), str(signal.meta["text"])
+        try:
+            said = tokenizer(
+                self.prefix + text, truncation=True, max_length=self.max_length, return_offsets_mapping=True
+            )
+        except NotImplementedError as error:
+            raise ModelError(
+                f"text: the tokenizer {self.tokenizer!r} does not say where its tokens stand in a text; use one with "
+                "tokenizer.json"
+            ) from error
+        out, shift = torch.zeros(len(text)), len(self.prefix)
+        for value, (first, last) in zip(relevances[0].float().tolist(), said["offset_mapping"]):
+            out[max(first - shift, 0) : max(last - shift, 0)] = value
+        return out
+
+    def blank(self, values: Tensor) -> Tensor:
+        """The mask token, or what the tokenizer has in its place."""
+        tokenizer = _tokenizer(self.tokenizer)
+        ids = (tokenizer.mask_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id, 0)
+        return torch.full_like(values, next(i for i in ids if i is not None))
 
     def parameters(self) -> dict[str, Any]:
         """The parameters; the tokenizer's files go beside them."""

@@ -162,6 +162,22 @@ class XrayProcessing(Processing):
         mean, std = self._constants()
         return {"values": (data.expand(self.channels, -1, -1) - mean) / std}
 
+    def restore(self, relevances: Sequence[Tensor], signal: Signal) -> Tensor:
+        """Relevance of the image's own pixels: (1, H, W). The padding's is left out; channels add up."""
+        height, width = self.prepare(signal).data.shape[1:]
+        size = self.size if self.aspect == "stretch" else fitted_size(height, width, self.size)
+        above, left = ((whole - own) // 2 for whole, own in zip(self.size, size))
+        own = relevances[0].float().sum(0)[above : above + size[0], left : left + size[1]]
+        full = F.interpolate(own[None, None], size=tuple(signal.data.shape[1:]), mode="bilinear")[0]
+        scale = own.abs().sum() / full.abs().sum().clamp_min(1e-12)
+        return full * scale
+
+    def blank(self, values: Tensor) -> Tensor:
+        """The training mean; where values are not standardised, each image's own."""
+        if self.mean is not None:
+            return torch.zeros_like(values)
+        return values.mean(tuple(range(1, values.ndim)), keepdim=True).expand_as(values).clone()
+
     def _constants(self) -> tuple[Tensor, Tensor]:
         mean, std = self.mean, self.std
         if mean is None or std is None:

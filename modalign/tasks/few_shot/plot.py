@@ -36,11 +36,10 @@ def plot_shots(evaluation: FewShotEvaluation, path: Path) -> None:
         if all(s.interval for s in own):
             low, high = zip(*(s.interval or (0.0, 0.0) for s in own))
             axes.fill_between(shots, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-    for kind in kinds:
-        if kind != main:
-            values = [summaries[kind, best_method(summaries, kind, k), k].value for k in shots]
-            style = ":" if kind.startswith(UNTRAINED) else "-."
-            axes.plot(shots, values, style, color="0.45", label=f"{kind}: best on validation")
+    for kind, marker in zip((kind for kind in kinds if kind != main), "s^vDX"):
+        values = [summaries[kind, best_method(summaries, kind, k), k].value for k in shots]
+        style = ":" if kind.startswith(UNTRAINED) else "-."
+        axes.plot(shots, values, style, marker=marker, markersize=4, color="0.45", label=f"{kind}: best on validation")
     if evaluation.prompts is not None:
         axes.axhline(evaluation.prompts.value, linestyle="--", color="black", label="prompts, no labelled rows")
     if evaluation.floor is not None:

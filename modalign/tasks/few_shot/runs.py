@@ -14,6 +14,7 @@ from modalign.align.embed import Advance
 from modalign.align.manifest import Row
 from modalign.errors import RecipeError, suggest
 from modalign.tasks.evaluation import Array, score_of
+from modalign.tasks.features import long_table
 from modalign.tasks.few_shot.choice import choose
 from modalign.tasks.few_shot.episodes import draw, recording_of, repeated_recordings
 from modalign.tasks.few_shot.registry import list_few_shot, make_few_shot
@@ -71,23 +72,24 @@ class Runs:
         labels: of the scores' columns.
         several: whether rows may have several labels.
         runs: all.
+        auroc: macro AUROC for one label a row too, where accuracy would follow the commoner class.
     """
 
     rows: list[Row]
     labels: list[str]
     several: bool
     runs: list[Run]
+    auroc: bool = False
 
     @property
     def metric(self) -> str:
         """What `summaries` tell."""
-        return "macro AUROC" if self.several else "accuracy"
+        return "macro AUROC" if self.several or self.auroc else "accuracy"
 
     def figures(self, key: Key) -> list[tuple[Run, float]]:
         """The runs of a method at a number of shots, and each one's figure."""
-        return [
-            (run, score_of(run.scores, self.rows, self.labels, self.several)) for run in self.runs if run.key == key
-        ]
+        several = self.several or self.auroc
+        return [(run, score_of(run.scores, self.rows, self.labels, several)) for run in self.runs if run.key == key]
 
     def summaries(self) -> dict[Key, Summary]:
         """What each method comes to."""
@@ -109,19 +111,10 @@ class Runs:
 
     def table(self) -> pd.DataFrame:
         """A row for each run and test row, with a score for each label: every figure can be computed from it."""
-        about = {
-            "id": [row.id for row in self.rows],
-            "group": [row.group for row in self.rows],
-            "cluster": [row.cluster for row in self.rows],
-            "label": [";".join(row.labels) for row in self.rows],
-        }
-        n = len(self.rows)
-        columns: dict[str, Any] = {name: [*values] * len(self.runs) for name, values in about.items()}
-        for i, name in enumerate(("features", "method", "shots")):
-            columns[name] = [run.key[i] for run in self.runs for _ in range(n)]
-        columns["episode"] = [run.episode for run in self.runs for _ in range(n)]
-        scores = np.concatenate([run.scores for run in self.runs])
-        return pd.DataFrame(columns | {f"score of {label}": scores[:, c] for c, label in enumerate(self.labels)})
+        names = ("features", "method", "shots")
+        said = [({**dict(zip(names, run.key)), "episode": run.episode}, run.scores) for run in self.runs]
+        table: pd.DataFrame = long_table(self.rows, self.labels, said)
+        return table
 
 
 def mean_interval(figures: Sequence[float]) -> tuple[float, tuple[float, float] | None]:

@@ -1,0 +1,71 @@
+"""retrieve, index, search and duplicates on the command line."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from modalign import build_model
+from modalign.cli import main
+from tests.conftest import make_recipe
+
+
+@pytest.fixture
+def saved(text_checkpoint, tmp_path):
+    build_model(make_recipe(text_checkpoint)).save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def runner(*words):
+        monkeypatch.setattr("sys.argv", ["modalign", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        said = capsys.readouterr()
+        return stopped.value.code, said.out, said.err
+
+    return runner
+
+
+def test_index_and_search(run, saved, manifest_file, tmp_path):
+    pytest.importorskip("faiss")
+    index = tmp_path / "tones"
+    code, said, _ = run("index", saved, manifest_file, "--modality", "tone", "--out", index)
+    assert code == 0
+    assert "36 items (flat)" in said
+    code, said, _ = run("search", saved, index, "--text", "a low tone", "--top", 4, "--json")
+    hits = [json.loads(line) for line in said.splitlines()]
+    assert [h["score"] for h in hits] == sorted((h["score"] for h in hits), reverse=True)
+    assert len(hits) == 4
+    table = pd.read_csv(manifest_file, dtype=str, keep_default_na=False)
+    file = manifest_file.parent / table.loc[7, "tone"]
+    code, said, _ = run("search", saved, index, "--file", file, "--modality", "tone", "--where", "split=train")
+    assert table.loc[7, "id"] in said
+    code, _, error = run("search", saved, index)
+    assert code == 2
+    assert "nothing to look for" in error
+    code, _, error = run("search", saved, index, "--file", file)
+    assert (code, "--file needs --modality" in error) == (2, True)
+    code, _, error = run("search", saved, index, "--text", "x", "--where", "split")
+    assert (code, "write it as KEY=VALUE" in error) == (2, True)
+
+
+def test_retrieve_writes_its_files(run, saved, manifest_file, tmp_path):
+    out = tmp_path / "out"
+    code, said, _ = run(
+        "retrieve", saved, manifest_file, "--from", "text", "--to", "tone", "--split", "all", "--out", out
+    )
+    assert code == 0
+    assert "median rank" in said
+    assert {p.name for p in out.iterdir()} == {
+        "metrics.json", "report.html", "text_to_tone_ranks.parquet", "tone_to_text_ranks.parquet",
+    }  # fmt: skip
+    assert "Retrieval of tone by text" in (out / "report.html").read_text()
+
+
+def test_duplicates(run, saved, manifest_file, tmp_path):
+    code, said, _ = run("duplicates", saved, manifest_file, "--modality", "tone", "--out", tmp_path / "pairs.csv")
+    assert code == 0
+    assert "cross splits" in said
+    assert "cosine" in pd.read_csv(tmp_path / "pairs.csv").columns
