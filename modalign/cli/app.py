@@ -17,6 +17,7 @@ from modalign.cli import (
     evaluate,
     explain,
     few_shot,
+    finetune,
     index,
     init,
     modalities,
@@ -51,6 +52,7 @@ app.command("index")(index.command)
 app.command("search")(search.command)
 app.command("duplicates")(duplicates.command)
 app.command("probe")(probe.command)
+app.command("finetune")(finetune.command)
 app.command("explain")(explain.command)
 app.command("embed")(embed.command)
 app.command("doctor")(doctor.command)
