@@ -424,19 +424,19 @@ def test_the_evaluation_names_its_protocol_and_baselines(text_checkpoint, manife
 
 
 MISTAKES = {
-    "regression without a column": (dict(head="regression"), RecipeError, "needs the manifest's column"),
-    "no column": (dict(head="regression", target="agee"), ManifestError, "no column 'agee' to learn"),
-    "words": (dict(head="regression", target="label"), ManifestError, "holds 'low', which is no number"),
-    "constant": (dict(head="regression", target="one"), ManifestError, "is 1 in all train rows"),
-    "one label": (dict(target="same"), ManifestError, "have 1 labels; a head needs two"),
-    "no tower": (dict(modalities=["tonne"]), ManifestError, "no row has a label and one of tonne"),
-    "twice": (dict(modalities=["tone", "tone"]), RecipeError, "one stands twice"),
-    "key": (dict(lora={"rank": 2}), RecipeError, "finetune: lora.rank: no such key"),
-    "augment": (dict(augment={"text": []}), RecipeError, "'text' is none of the modalities tone"),
-    "idle augment": (dict(tune="head", augment={"tone": [{"name": "gain"}]}), RecipeError, "encoded once"),
-    "start": (dict(start="text", features="tower"), RecipeError, "start: text needs features: aligned"),
-    "weights": (dict(head="regression", target="age", class_weights="balanced"), RecipeError, "are for classes"),
-    "targets": (dict(lora={"targets": ["nothing"]}), RecipeError, "lora.targets"),
+    "regression without a column": ({"head": "regression"}, RecipeError, "needs the manifest's column"),
+    "no column": ({"head": "regression", "target": "agee"}, ManifestError, "no column 'agee' to learn"),
+    "words": ({"head": "regression", "target": "label"}, ManifestError, "holds 'low', which is no number"),
+    "constant": ({"head": "regression", "target": "one"}, ManifestError, "is 1 in all train rows"),
+    "one label": ({"target": "same"}, ManifestError, "have 1 labels; a head needs two"),
+    "no tower": ({"modalities": ["tonne"]}, ManifestError, "no row has a label and one of tonne"),
+    "twice": ({"modalities": ["tone", "tone"]}, RecipeError, "one stands twice"),
+    "key": ({"lora": {"rank": 2}}, RecipeError, "finetune: lora.rank: no such key"),
+    "augment": ({"augment": {"text": []}}, RecipeError, "'text' is none of the modalities tone"),
+    "idle augment": ({"tune": "head", "augment": {"tone": [{"name": "gain"}]}}, RecipeError, "encoded once"),
+    "start": ({"start": "text", "features": "tower"}, RecipeError, "start: text needs features: aligned"),
+    "weights": ({"head": "regression", "target": "age", "class_weights": "balanced"}, RecipeError, "are for classes"),
+    "targets": ({"lora": {"targets": ["nothing"]}}, RecipeError, "lora.targets"),
 }
 
 
