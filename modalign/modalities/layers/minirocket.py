@@ -184,8 +184,9 @@ def _exact(values: Tensor) -> torch.dtype:
 def _shares(responses: Tensor, biases: Tensor) -> Tensor:
     """(B, K, T) responses, (K, N) biases -> (B, K * N): the share of samples above each."""
     above = [(responses > bias.unsqueeze(-1)).sum(-1) for bias in biases.to(responses.dtype).unbind(1)]
-    return torch.stack(above, -1).flatten(1).to(torch.float64 if responses.dtype == torch.float64 else torch.float32) / (
-        responses.shape[-1]
+    return (
+        torch.stack(above, -1).flatten(1).to(torch.float64 if responses.dtype == torch.float64 else torch.float32)
+        / (responses.shape[-1])
     )
 
 
