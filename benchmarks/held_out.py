@@ -62,9 +62,10 @@ def demo_wordings() -> dict[str, dict[str, list[str]]]:
 
 def prepared(name: str, root: Path | None, work: Path, epochs: float | None) -> tuple[Any, Any, str, dict[str, Any]]:
     """Recipe, manifest, tower, and wording -> descriptions of a set."""
-    from benchmarks.results import STUDIES, split_by_fold
+    from benchmarks.results import STUDIES
     from modalign.align.config import load_recipe
     from modalign.datasets.registry import prepare
+    from modalign.tasks.crossval import with_fold
     from modalign.tasks.training import modalities_of, open_manifest
 
     if name == "demo":
@@ -78,7 +79,7 @@ def prepared(name: str, root: Path | None, work: Path, epochs: float | None) -> 
     fold = study.folds[-1]
     manifest = open_manifest(recipe, prepare(study.dataset, root / study.folder, work / "manifest.csv", fold.options))
     if fold.test_fold is not None:
-        split_by_fold(manifest, fold.test_fold, fold.folds)
+        manifest = with_fold(manifest, manifest.table["fold"].astype(int).tolist(), fold.test_fold, fold.folds)
     kind = modalities_of(recipe)[study.tower]
     names = {label: [t.replace("{label}", label) for t in kind.templates] for label in manifest.vocabulary}
     return recipe, manifest, study.tower, {"names": names, "sentences": dict(manifest.descriptions)}
