@@ -62,9 +62,10 @@ def demo_wordings() -> dict[str, dict[str, list[str]]]:
 
 def prepared(name: str, root: Path | None, work: Path, epochs: float | None) -> tuple[Any, Any, str, dict[str, Any]]:
     """Recipe, manifest, tower, and wording -> descriptions of a set."""
-    from benchmarks.results import STUDIES, split_by_fold
+    from benchmarks.results import STUDIES
     from modalign.align.config import load_recipe
     from modalign.datasets.registry import prepare
+    from modalign.tasks.crossval import with_fold
     from modalign.tasks.training import modalities_of, open_manifest
 
     if name == "demo":
@@ -78,7 +79,7 @@ def prepared(name: str, root: Path | None, work: Path, epochs: float | None) -> 
     fold = study.folds[-1]
     manifest = open_manifest(recipe, prepare(study.dataset, root / study.folder, work / "manifest.csv", fold.options))
     if fold.test_fold is not None:
-        split_by_fold(manifest, fold.test_fold, fold.folds)
+        manifest = with_fold(manifest, manifest.table["fold"].astype(int).tolist(), fold.test_fold, fold.folds)
     kind = modalities_of(recipe)[study.tower]
     names = {label: [t.replace("{label}", label) for t in kind.templates] for label in manifest.vocabulary}
     return recipe, manifest, study.tower, {"names": names, "sentences": dict(manifest.descriptions)}
@@ -140,7 +141,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", default=["demo"], choices=["demo", *(s.name for s in STUDIES)])
-    parser.add_argument("--wordings", nargs="*", default=["names", "sentences", "attributes", "both"])
+    parser.add_argument("--wordings", nargs="*", default=["names", "sentences", "both"])
     parser.add_argument("--inner", type=int, default=2)
     parser.add_argument("--epochs", type=float)
     parser.add_argument("--root", type=Path, default=os.environ.get("MODALIGN_DATA"))

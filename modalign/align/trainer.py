@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,7 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         RecipeError: the loss is not known.
     """
 
-    best_figures: ClassVar[tuple[str, ...]] = ("accuracy", "macro_auroc", "R@1")
+    best_figures: tuple[str, ...] = ("accuracy", "macro_auroc", "R@1")
     """The val figures of which the first that there is chooses the checkpoint, where the recipe names none."""
 
     def __init__(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from modalign.modalities.base import Modality
+    from modalign.tasks.hierarchy import Hierarchy
     from modalign.tasks.prompting import Prompting
 
 TemplateOption = Annotated[
@@ -34,6 +36,35 @@ GammaOption = Annotated[
     float,
     typer.Option("--gamma", help="Taken from the scores of labels that training saw; 'modalign held-out' chooses it."),
 ]
+RejectOption = Annotated[
+    float | None,
+    typer.Option("--reject-rate", help="Say 'none of these' under a threshold with this false-positive rate."),
+]
+LabelSetOption = Annotated[
+    str | None, typer.Option("--label-set", help="A set of labels by name, with its groups; see 'modalign labels'.")
+]
+HierarchyOption = Annotated[
+    Path | None, typer.Option("--hierarchy", help="YAML: group -> labels, or groups; scores for every level.")
+]
+RuleOption = Annotated[
+    str, typer.Option("--rule", help="Scores of groups: children (sums), or path (decisions from the top).")
+]
+
+
+def tree_of(label_set_name: str | None, hierarchy: Path | None, modality: Modality) -> Hierarchy | None:
+    """The tree that a set's name or a file gives; None where neither is given.
+
+    Raises:
+        RecipeError: both are given, or one is not what it should be.
+    """
+    from modalign.errors import RecipeError
+    from modalign.tasks.hierarchy import label_set, read_hierarchy
+
+    if label_set_name is not None and hierarchy is not None:
+        raise RecipeError("give --label-set or --hierarchy, not both")
+    if label_set_name is not None:
+        return label_set(modality, label_set_name)
+    return None if hierarchy is None else read_hierarchy(hierarchy)
 
 
 def prompting_of(

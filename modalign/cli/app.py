@@ -18,6 +18,7 @@ from modalign.cli import (
     evaluate,
     explain,
     few_shot,
+    finetune,
     held_out,
     index,
     init,
@@ -48,6 +49,8 @@ app.command("evaluate")(evaluate.command)
 app.command("crossval")(crossval.command)
 app.command("compare")(compare.command)
 app.command("zero-shot")(zero_shot.command)
+app.command("labels")(labels.command)
+app.command("held-out")(held_out.command)
 app.command("few-shot")(few_shot.command)
 app.command("retrieve")(retrieve.command)
 app.command("index")(index.command)
@@ -55,6 +58,7 @@ app.command("search")(search.command)
 app.command("duplicates")(duplicates.command)
 app.command("compose")(compose.command)
 app.command("probe")(probe.command)
+app.command("finetune")(finetune.command)
 app.command("explain")(explain.command)
 app.command("labels")(labels.command)
 app.command("held-out")(held_out.command)

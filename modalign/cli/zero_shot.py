@@ -12,11 +12,16 @@ from modalign.cli._prompting import (
     DescriptionsOption,
     EnsembleOption,
     GammaOption,
+    HierarchyOption,
+    LabelSetOption,
     MultiLabelOption,
     NegativesOption,
+    RejectOption,
+    RuleOption,
     TemplateOption,
     TemplatesOption,
     prompting_of,
+    tree_of,
 )
 
 if TYPE_CHECKING:
@@ -31,15 +36,9 @@ def command(
     files: Annotated[list[Path], typer.Argument(help="Files to classify.")],
     modality: Annotated[str, typer.Option("--modality", help="The tower to classify with.")],
     labels: Annotated[str | None, typer.Option("--labels", help='Labels with ";" between them.')] = None,
-    label_set: Annotated[
-        str | None, typer.Option("--label-set", help="A set of labels by name; see 'modalign labels'.")
-    ] = None,
-    hierarchy: Annotated[
-        Path | None, typer.Option("--hierarchy", help="YAML: group -> labels, or groups; scores for every level.")
-    ] = None,
-    rule: Annotated[
-        str, typer.Option("--rule", help="Scores of groups: children (sums), or path (decisions from the top).")
-    ] = "children",
+    label_set: LabelSetOption = None,
+    hierarchy: HierarchyOption = None,
+    rule: RuleOption = "children",
     template: TemplateOption = None,
     templates: TemplatesOption = None,
     descriptions: DescriptionsOption = None,
@@ -55,10 +54,7 @@ def command(
     ] = None,
     fit_split: Annotated[str, typer.Option("--fit-split", help="The split of --fit: val or train.")] = "val",
     debias: Annotated[bool, typer.Option("--debias", help="Subtract the mean embedding of --fit's rows.")] = False,
-    reject_rate: Annotated[
-        float | None,
-        typer.Option("--reject-rate", help="Say 'none of these' under a threshold with this false-positive rate."),
-    ] = None,
+    reject_rate: RejectOption = None,
     field: Annotated[
         list[str] | None,
         typer.Option("--field", metavar="KEY=VALUE", help="What a file cannot say, e.g. rate=50; may be repeated."),
@@ -83,9 +79,9 @@ def command(
     """
     from modalign.cli._common import fields, load
 
+    said = fields(field)
     loaded = load(model)
     names, tree = _labels(labels, label_set, hierarchy, loaded.tower(modality).modality)
-    said = fields(field)
     record = loaded.record or {}
     asked = prompting_of(
         record.get("text", "text"), template, templates, descriptions, multi_label, negatives, ensemble, gamma,
@@ -107,14 +103,13 @@ def _labels(
     labels: str | None, label_set: str | None, hierarchy: Path | None, modality: Modality
 ) -> tuple[list[str], Hierarchy | None]:
     from modalign.errors import RecipeError
-    from modalign.tasks.hierarchy import label_set as named
-    from modalign.tasks.hierarchy import read_hierarchy
 
     if sum(x is not None for x in (labels, label_set, hierarchy)) != 1:
         raise RecipeError("give one of --labels, --label-set and --hierarchy")
-    if labels is None:
-        tree = named(modality, label_set) if label_set is not None else read_hierarchy(hierarchy or "")
+    tree = tree_of(label_set, hierarchy, modality)
+    if tree is not None:
         return tree.leaves, tree if tree.depth > 1 else None
+    assert labels is not None
     names = [label.strip() for label in labels.split(";") if label.strip()]
     if len(names) < 2:
         raise RecipeError(f'--labels {labels!r}: give two labels or more with ";" between them, e.g. "walking;sitting"')

@@ -62,7 +62,7 @@ ABOUT = ("sex", "age", "site", "device")
 SEX = {0: "male", 1: "female"}
 
 
-def said_of(record: dict[str, Any], column: str) -> str:
+def said_of(record: Mapping[Any, Any], column: str) -> str:
     """What the table says of a person or a device, as a manifest's cell; empty where it says nothing.
 
     Ages over 89 become 90; the table mostly has them as 300.

@@ -218,8 +218,8 @@ def group_table(evaluation: Evaluation, named: bool = False) -> Table:
         half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
         rows.append(["mean", "", float(values.mean())])
         note = (
-            f"From {values.min():.3f} to {values.max():.3f}, standard deviation {values.std(ddof=1):.3f}. 95 % interval "
-            f"of the mean over people, by Student's t with {len(values)} groups: {values.mean() - half:.3f} - "
+            f"From {values.min():.3f} to {values.max():.3f}, standard deviation {values.std(ddof=1):.3f}. 95 % "
+            f"interval of the mean over people, by Student's t with {len(values)} groups: {values.mean() - half:.3f} - "
             f"{values.mean() + half:.3f}."
         )
     return Table("Groups", ["group", "rows", evaluation.metric], rows, note)

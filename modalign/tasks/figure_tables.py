@@ -46,11 +46,13 @@ def class_table(measured: Measured, several: bool) -> Table:
             row["label"],
             row["rows"],
             *(row[name].value for name in named),
-            *(shown for area in ("AUROC", "AUPRC") for shown in (row[area].value, between(row[area]))),
+            row["AUROC"].value,
+            between(row["AUROC"]),
+            row["AUPRC"].value,
         ]
         for row in ordered
     ]
-    columns = ["class", "rows", *named, "AUROC", "95 % int.", "AUPRC", "95 % int."]
+    columns = ["class", "rows", *named, "AUROC", "95 % interval", "AUPRC"]
     return Table("Classes", columns, rows, f"AUROC and AUPRC: each class against the others. The lowest {first} first.")
 
 
@@ -106,4 +108,5 @@ def gap_table(figures: Mapping[str, float], tower: str, text: str, pairs: int, d
 def between(figure: Figure) -> str:
     """An interval in words; empty where there is none."""
     low, high = figure.interval
-    return "" if np.isnan(low) else f"{low:.3f} - {high:.3f}"
+    dash = "to" if low < 0 else "-"
+    return "" if np.isnan(low) else f"{low:.3f} {dash} {high:.3f}"

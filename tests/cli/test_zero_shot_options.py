@@ -177,3 +177,24 @@ def test_held_out_by_a_recipe(place, tmp_path):
     assert (code, "--gamma goes with a model" in output) == (2, True)
     code, output = invoke("held-out", place / "tiny.yaml", *common, "--leave", "hihg")
     assert (code, "did you mean 'high'" in output) == (2, True)
+
+
+def test_evaluate_takes_them_too(place, tmp_path):
+    tree = tmp_path / "tree.yaml"
+    tree.write_text("deep: [low]\nother: [middle, high]\n")
+    data = place / "data" / "manifest.csv"
+    common = ["evaluate", place / "run", data, "--modality", "tone", "--out", tmp_path / "out"]
+    options = ["--ensemble", "max", "--gamma", "0.1", "--debias", "--fit-on", "train", "--reject-rate", "0.2"]
+    code, output = invoke(*common, *options, "--hierarchy", tree, "--rule", "path")
+    assert code == 0, output
+    titles = [t["title"] for t in json.loads((tmp_path / "out" / "metrics.json").read_text())["tables"]]
+    assert {"Prompts", "Levels of the hierarchy", "Refused as 'none of these'"} <= set(titles)
+    code, output = invoke(*common, "--multi-label", "pairs")
+    assert code == 0, output
+    tables = json.loads((tmp_path / "out" / "metrics.json").read_text())["tables"]
+    assert any(t["title"].startswith("Negation") for t in tables)
+    code, output = invoke(*common, "--debias", "--fit-on", "test")
+    assert code == 0, output
+    assert "transductive" in json.loads((tmp_path / "out" / "metrics.json").read_text())["protocol"]
+    code, output = invoke(*common, "--label-set", "x", "--hierarchy", tree)
+    assert (code, "not both" in output) == (2, True)

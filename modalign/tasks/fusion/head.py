@@ -59,14 +59,14 @@ class FusionHead(nn.Module):
             if present[:, m].any():
                 inputs.fit(own[present[:, m]])
 
-    def start_from_text(self, text: Tensor, scale: float, bias: Tensor | None = None) -> None:
-        """Make the logits those of classification by prompts: `scale` * mean over modalities of x_m . text_c + bias.
+    def start_from_text(self, texts: Sequence[Tensor], scale: float, bias: Tensor | None = None) -> None:
+        """Make the logits those of classification by prompts: `scale` * mean over modalities of x_m . text_mc + bias.
 
         The head that starts from zero-shot, as in WiSE-FT (Wortsman et al. 2022), whose averaging of weights after
         training is not done here.
 
         Args:
-            text: (C, d) unit rows of the classes.
+            texts: (C, d) unit rows of the classes for each modality; a mean of features takes their mean.
             scale: the model's 1 / temperature.
             bias: (C,), or None for zeros.
 

@@ -45,16 +45,16 @@ class LateFusion(FusionHead):
         self.dropout = nn.Dropout(options.dropout)
         self.linear = nn.Linear(sum(widths) if options.how == "concat" else widths[0], outputs)
 
-    def start_from_text(self, text: Tensor, scale: float, bias: Tensor | None = None) -> None:
-        """See `FusionHead.start_from_text`; with all modalities there, and the mean of those there under `skip`."""
-        if any(width != text.shape[1] for width in self.widths):
+    def start_from_text(self, texts: Sequence[Tensor], scale: float, bias: Tensor | None = None) -> None:
+        """See `FusionHead.start_from_text`: with all modalities there, and under `skip` with any."""
+        if any(width != text.shape[1] for width, text in zip(self.widths, texts)):
             raise RecipeError("start: text needs features: aligned, which lie in one space with the prompts")
         with torch.no_grad():
             for inputs in self.inputs:
                 assert isinstance(inputs, Standardise)
                 inputs.scale.fill_(scale)
-            share = text / len(self.widths)
-            self.linear.weight.copy_(torch.cat([share] * len(self.widths), 1) if self.options.how == "concat" else text)
+            shares = torch.stack(list(texts)) / len(texts)
+            self.linear.weight.copy_(torch.cat(list(shares), 1) if self.options.how == "concat" else shares.sum(0))
             self.linear.bias.copy_(torch.zeros_like(self.linear.bias) if bias is None else bias)
 
     def forward(self, features: Sequence[Tensor], present: Tensor) -> HeadOutput:
