@@ -136,8 +136,6 @@ def _by_class(
     numbered = " Numbers stand at the middle of a class." if count <= NUMBERED else ""
     about = " Diamonds: the classes' prompts. Each modality about its own mean, and of equal spread."
     said_of = f"{how}.{about if len(marks) else ''}"
-        " Diamonds: the classes' prompts. Each modality about its own mean, and of equal spread." if len(marks) else ""
-    )
     said = f"Map of {len(dots)} recordings of {count} classes, coloured by class"
     return chart(drawn.svg(said), "By class", f"{esc(said_of)}{numbered}<ul class='key'>{keys}</ul>")
 
