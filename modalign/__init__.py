@@ -17,6 +17,8 @@ _HOME = {
     "Encoder": "modalign.modalities.base",
     "EncoderOutput": "modalign.modalities.base",
     "FewShotClassifier": "modalign.tasks.few_shot.classifier",
+    "HierarchicalZeroShot": "modalign.tasks.hierarchy",
+    "Hierarchy": "modalign.tasks.hierarchy",
     "ManifestError": "modalign.errors",
     "ModalignError": "modalign.errors",
     "Modality": "modalign.modalities.base",
@@ -64,6 +66,8 @@ if TYPE_CHECKING:
     from modalign.modalities.registry import register_modality as register_modality
     from modalign.modalities.testing import check_modality as check_modality
     from modalign.tasks.few_shot.classifier import FewShotClassifier as FewShotClassifier
+    from modalign.tasks.hierarchy import HierarchicalZeroShot as HierarchicalZeroShot
+    from modalign.tasks.hierarchy import Hierarchy as Hierarchy
     from modalign.tasks.training import train as train
     from modalign.tasks.zero_shot import ZeroShotClassifier as ZeroShotClassifier
 

@@ -192,7 +192,6 @@ def gallery_section(shown: Gallery) -> str:
 
 
 def _shown(example: Example) -> str:
-    size = f"style='width:{example.width}px;min-width:{min(example.width, 600)}px'"
     words = esc(example.words)
-    image = f"<img src='{example.source}' alt='Recording: {words}' {size}>"
+    image = f"<img src='{example.source}' alt='Recording: {words}' style='--w:{example.width}px'>"
     return f"<figure>{scroll(image, example.words)}<figcaption>{words}</figcaption></figure>"
