@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -73,7 +73,7 @@ class TemperatureConfig(Section):
 class ModelConfig(Section):
     """All that `AlignmentModel` is built from."""
 
-    towers: dict[str, TowerConfig] = Field(min_length=2)
+    towers: dict[str, TowerConfig] = Field(min_length=1)
     dim: int = Field(256, ge=2, description="size of the shared space")
     temperature: TemperatureConfig = TemperatureConfig()
 
@@ -140,6 +140,7 @@ class TrainingConfig(Section):
 class Recipe(ModelConfig):
     """A whole run."""
 
+    towers: dict[str, TowerConfig] = Field(min_length=2)
     name: str = "unnamed"
     description: str = ""
     seed: int = 0
@@ -226,8 +227,8 @@ def load_recipe(recipe: str | Path, overrides: list[str] | None = None) -> Recip
         raise RecipeError(f"{recipe}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise RecipeError(f"{recipe}: a recipe is a mapping of keys; see `modalign init`")
-    for override in overrides or []:
-        _override(tree, override)
+    for one in overrides or []:
+        override(tree, one)
     return parse_recipe(tree, str(recipe))
 
 
@@ -237,15 +238,32 @@ def parse_recipe(tree: dict[str, Any], where: str = "recipe") -> Recipe:
     Raises:
         RecipeError: every problem, a line each.
     """
+    return parse_section(Recipe, tree, where)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def parse_section(kind: type[S], tree: dict[str, Any], where: str) -> S:
+    """Validate a config of any kind given as a mapping.
+
+    Args:
+        kind: a subclass of `Section`.
+        tree: its keys.
+        where: what errors call it.
+
+    Raises:
+        RecipeError: every problem, a line each.
+    """
     try:
-        return Recipe(**tree)
+        return kind(**tree)
     except ValidationError as error:
         lines = []
         for problem in error.errors():
             key = ".".join(str(part) for part in problem["loc"])
             message = problem["msg"].removeprefix("Value error, ")
             if problem["type"] == "extra_forbidden":
-                message = f"no such key; {suggest(str(problem['loc'][-1]), _keys_at(problem['loc'][:-1]))}"
+                message = f"no such key; {suggest(str(problem['loc'][-1]), _keys_at(kind, problem['loc'][:-1]))}"
             elif problem["type"] not in {"missing", "value_error"}:
                 message = f"{message} (given: {problem['input']!r})"
             lines.append(f"{where}: {key}: {message}" if key else f"{where}: {message}")
@@ -254,8 +272,8 @@ def parse_recipe(tree: dict[str, Any], where: str = "recipe") -> Recipe:
         raise RecipeError(f"{where}: {error}") from None
 
 
-def _keys_at(location: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = Recipe
+def _keys_at(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    model = kind
     names: dict[str, type[BaseModel]] = {
         "towers": TowerConfig,
         "projection": ProjectionConfig,
@@ -264,24 +282,31 @@ def _keys_at(location: tuple[int | str, ...]) -> list[str]:
     }
     names |= {"temperature": TemperatureConfig, "loss": LossConfig, "training": TrainingConfig}
     for part in location:
-        model = names.get(str(part), model)
+        known = model.model_fields.get(str(part))
+        own = known.annotation if known else None
+        model = own if isinstance(own, type) and issubclass(own, BaseModel) else names.get(str(part), model)
     return list(model.model_fields)
 
 
-def _override(tree: dict[str, Any], override: str) -> None:
-    key, equals, value = override.partition("=")
+def override(tree: dict[str, Any], said: str) -> None:
+    """Put `key.key=value` (a YAML value) into a tree of mappings.
+
+    Raises:
+        RecipeError: it is not written so, or a key on the way is no mapping.
+    """
+    key, equals, value = said.partition("=")
     if not equals or not key.strip():
-        raise RecipeError(f"--set {override!r}: write it as key.key=value, for example training.epochs=3")
+        raise RecipeError(f"--set {said!r}: write it as key.key=value, for example training.epochs=3")
     node: Any = tree
     *path, last = key.strip().split(".")
     for part in path:
         node = node.setdefault(part, {}) if isinstance(node, dict) else None
         if not isinstance(node, dict):
-            raise RecipeError(f"--set {override!r}: {part!r} is not a mapping in this recipe")
+            raise RecipeError(f"--set {said!r}: {part!r} is not a mapping in this recipe")
     try:
         node[last] = _scalar(value)
     except yaml.YAMLError:
-        raise RecipeError(f"--set {override!r}: the value is not valid YAML") from None
+        raise RecipeError(f"--set {said!r}: the value is not valid YAML") from None
 
 
 def _scalar(value: str) -> Any:

@@ -25,6 +25,8 @@ from modalign.modalities.base import Augmentation, Processing, Signal, augment
 
 Key = tuple[Any, ...]
 """Which item: the text, or the source and what the manifest says of it."""
+Places = dict[str, dict[int, int]]
+"""Tower -> position in a batch -> a number."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class AlignmentDataset(Dataset[Item]):
         other = copy.copy(self)
         other.manifest, other.train = manifest, False
         other.augmentations = {name: [] for name in self.augmentations}
-        other.cached, other._signals, other._contents = set(), {}, {}
+        other.cached, other._signals = set(), {}  # what is known of an item's content holds for any rows
         return other
 
     def __len__(self) -> int:
@@ -243,9 +245,13 @@ class Collator:
 
     def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
         """Batch the items."""
+        return self.batch(items)[0]
+
+    def batch(self, items: Sequence[Item]) -> tuple[dict[str, Any], Places]:
+        """The batch, and where in it each item is: tower -> position in the batch -> row of the tower's inputs."""
         inputs: dict[str, dict[str, Tensor]] = {}
-        place: dict[str, dict[int, int]] = {}  # tower -> position in the batch -> row of the tower's inputs
-        identity: dict[str, dict[int, int]] = {}  # tower -> position in the batch -> number of the item
+        place: Places = {}
+        identity: Places = {}  # tower -> position in the batch -> number of the item
         for tower in self.processing:
             present = [n for n, item in enumerate(items) if tower in item.contents]
             numbers: dict[str, int] = {}
@@ -268,7 +274,7 @@ class Collator:
                 inputs[tower] = self.processing[tower].collate([p for p in processed if p is not None])
         labels = label_numbers([item.labels for item in items]) if self.by_label else None
         pairs = [pair_batch(pair, place, identity, labels) for pair in self.pairs]
-        return {"inputs": inputs, "pairs": [vars(p) for p in pairs if p is not None]}
+        return {"inputs": inputs, "pairs": [vars(p) for p in pairs if p is not None]}, place
 
 
 def label_numbers(labels: Sequence[tuple[str, ...]]) -> list[int]:

@@ -16,6 +16,7 @@ from modalign.align import adapter, storage
 from modalign.align.card import HERE, model_card
 from modalign.align.config import ModelConfig, Recipe, TowerConfig
 from modalign.align.lora import add_lora, merge_lora
+from modalign.align.privacy import without_paths
 from modalign.align.projection import Projection
 from modalign.align.start import start_from
 from modalign.align.temperature import Temperature
@@ -65,7 +66,11 @@ class Tower(nn.Module):
 
     def saved_config(self) -> TowerConfig:
         """The config from which the same architecture is built again with no other checkpoint."""
-        update = {"options": self._encoder_options, "processing": self.processing.parameters()}
+        update = {
+            "options": self._encoder_options,
+            "processing": self.processing.parameters(),
+            "augment": without_paths(self.config.augment),  # a folder of noises is no part of the model
+        }
         return self.config.model_copy(update=update)
 
     def take_parameters(self, parameters: Mapping[str, Any]) -> None:
@@ -117,10 +122,17 @@ class Tower(nn.Module):
             return features
         return torch.stack([part.mean(0) for part in features.split([len(segments) for segments in windows])])  # type: ignore[no-untyped-call]
 
+    def pool(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Collated inputs, or `{"pooled": (B, width)}`, -> pooled features (B, width)."""
+        return inputs[POOLED] if POOLED in inputs else self.encode(inputs)
+
+    def project(self, pooled: Tensor) -> Tensor:
+        """Pooled features (B, width) -> (B, dim) unit rows."""
+        return F.normalize(self.projection(pooled), dim=-1)
+
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Collated inputs, or `{"pooled": (B, width)}`, -> (B, dim) unit rows."""
-        pooled = inputs[POOLED] if POOLED in inputs else self.encode(inputs)
-        return F.normalize(self.projection(pooled), dim=-1)
+        return self.project(self.pool(inputs))
 
 
 class AlignmentModel(
@@ -287,7 +299,7 @@ class AlignmentModel(
         if source is not None:
             model = cls.from_pretrained(source)
         else:
-            with _seeded(about["seed"] or 0):
+            with seeded(about["seed"] or 0):
                 model = cls(about["config"])
             model.seed = about["seed"]
         state = model.state_dict()
@@ -360,7 +372,7 @@ class AlignmentModel(
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Draw random weights from a seed, and leave the caller's random state as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -378,7 +390,7 @@ def build_model(recipe: Recipe, started: Collection[str] | None = None) -> Align
         RecipeError: `init` has no tower of the recipe's, or one of another shape.
         ModelError: a checkpoint cannot be loaded.
     """
-    with _seeded(recipe.seed):
+    with seeded(recipe.seed):
         model = AlignmentModel(recipe.model_part())
     model.seed = recipe.seed
     if recipe.init:

@@ -21,7 +21,7 @@ from modalign.align.data import AlignmentDataset, Collator, check_captions, coun
 from modalign.align.embed import evaluate_pairs
 from modalign.align.losses import PairLoss, get_loss
 from modalign.align.manifest import Manifest
-from modalign.align.model import AlignmentModel
+from modalign.align.model import AlignmentModel, AlignmentOutput
 from modalign.align.sampler import EpochBatchSampler
 from modalign.align.signal_cache import SignalCache
 from modalign.errors import ManifestError, ModelError, RecipeError, suggest
@@ -49,12 +49,16 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         evaluators: tasks that are run on `val` at each evaluation.
         callbacks: transformers callbacks.
         cache: where signals whose preparation is costly are kept.
+        trained: the module that is trained, where it is more than the model (which it holds): one with a task's head.
 
     Raises:
         ManifestError: a pair has no rows, or no pair has two in `val`.
         ReadError: a row of a tower whose constants are fitted, or that is frozen, cannot be read.
         RecipeError: the loss is not known.
     """
+
+    best_figures: tuple[str, ...] = ("accuracy", "macro_auroc", "R@1")
+    """The val figures of which the first that there is chooses the checkpoint, where the recipe names none."""
 
     def __init__(
         self,
@@ -66,6 +70,7 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         evaluators: Sequence[Evaluator] = (),
         callbacks: Sequence[TrainerCallback] = (),
         cache: SignalCache | None = None,
+        trained: nn.Module | None = None,
     ) -> None:
         self.recipe = recipe
         self.pair_loss: PairLoss = get_loss(recipe.loss.name, recipe.loss.options, recipe.temperature.bias is not None)
@@ -78,16 +83,12 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
             None if val is None else AlignmentDataset(val, towers, recipe.seed, templates=recipe.templates, cache=cache)
         )
         self.pair_counts = check_captions(self.train_rows, recipe.pairs)
-        if self.val_rows is not None and max(count_pairs(self.val_rows, recipe.pairs).values()) < 2:
-            raise ManifestError(
-                f"{self.val_rows.manifest.path}: split 'val' has no two rows of any pair, so no checkpoint could be "
-                "chosen; give it captions or labels, or empty it to keep the last checkpoint"
-            )
+        self._check_val()
         self.notes: list[str] = []
         self._fit_processing(model)
         args = training_arguments(recipe, out, len(self.train_rows), evaluate=val is not None)
         super().__init__(
-            model=model,
+            model=model if trained is None else trained,
             args=args,
             data_collator=lambda items: items,
             train_dataset=self.train_rows,
@@ -108,6 +109,14 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         self.control: TrainerControl
 
     # What is done once, before training
+
+    def _check_val(self) -> None:
+        """Refuse a val split that could choose no checkpoint."""
+        if self.val_rows is not None and max(count_pairs(self.val_rows, self.recipe.pairs).values()) < 2:
+            raise ManifestError(
+                f"{self.val_rows.manifest.path}: split 'val' has no two rows of any pair, so no checkpoint could be "
+                "chosen; give it captions or labels, or empty it to keep the last checkpoint"
+            )
 
     def _fit_processing(self, model: AlignmentModel) -> None:
         """Take processing constants from the training rows, and from nothing else."""
@@ -162,9 +171,7 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         loader = DataLoader(
             self.train_rows,
             batch_sampler=sampler,
-            collate_fn=Collator(
-                self.train_rows, self.recipe.pairs, self.tables["train"], self.recipe.loss.positives == "label"
-            ),
+            collate_fn=self._collator(),
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -172,18 +179,27 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         prepared: DataLoader[Any] = self.accelerator.prepare(loader)
         return prepared
 
+    def _collator(self) -> Collator:
+        by_label = self.recipe.loss.positives == "label"
+        return Collator(self.train_rows, self.recipe.pairs, self.tables["train"], by_label)
+
     def compute_loss(
         self, model: nn.Module, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The weighted sum of the pairs' losses; a mean over the batch's rows."""
         output = model(inputs["inputs"])
+        loss = self.pair_losses(output, inputs["pairs"])
+        return (loss, output) if return_outputs else loss
+
+    def pair_losses(self, output: AlignmentOutput, pairs: Sequence[Mapping[str, Any]]) -> Tensor:
+        """The weighted sum of the losses of a batch's pairs."""
         # Every embedding takes part, so that no gradient is missing where a batch lacks a pair.
         loss: Tensor = sum(e.sum() for e in output.embeddings.values()) * 0.0 + output.scale * 0.0
-        for pair in inputs["pairs"]:
+        for pair in pairs:
             x = output.embeddings[pair["a"]][pair["a_index"]]
             y = output.embeddings[pair["b"]][pair["b_index"]]
             loss = loss + pair["weight"] * self.pair_loss(x, y, output.scale, pair["groups"], output.bias)
-        return (loss, output) if return_outputs else loss
+        return loss
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Matrices and kernels decay; the temperature, norms and biases (all of one axis or none) do not."""
@@ -212,7 +228,7 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
     def _best_figure(self, metrics: Mapping[str, float]) -> float:
         name = self.recipe.training.best
         if name == "auto":
-            name = next((n for n in ("accuracy", "macro_auroc", "R@1") if n in metrics), "")
+            name = next((n for n in self.best_figures if n in metrics), "")
         if name not in metrics:
             raise RecipeError(f"training.best: no val figure {name!r}; {suggest(name, metrics)}")
         return -metrics[name] if "loss" in name else metrics[name]

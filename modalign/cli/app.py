@@ -8,6 +8,7 @@ import typer
 
 from modalign.cli import (
     compare,
+    compose,
     crossval,
     data,
     demo,
@@ -17,6 +18,7 @@ from modalign.cli import (
     evaluate,
     explain,
     few_shot,
+    finetune,
     held_out,
     index,
     init,
@@ -54,8 +56,12 @@ app.command("retrieve")(retrieve.command)
 app.command("index")(index.command)
 app.command("search")(search.command)
 app.command("duplicates")(duplicates.command)
+app.command("compose")(compose.command)
 app.command("probe")(probe.command)
+app.command("finetune")(finetune.command)
 app.command("explain")(explain.command)
+app.command("labels")(labels.command)
+app.command("held-out")(held_out.command)
 app.command("embed")(embed.command)
 app.command("doctor")(doctor.command)
 app.add_typer(modalities.group, name="modalities")

@@ -21,6 +21,8 @@ from modalign.errors import ReadError, RecipeError, suggest
 from modalign.modalities.descriptions import LabelSet
 from modalign.modalities.spans import TokenSpans, default_cells, lay
 
+Composition = Literal["sequence", "mixture"]
+
 
 @dataclass(frozen=True)
 class Signal:
@@ -209,6 +211,7 @@ class Modality:
         default_encoder: the name used where a recipe names none.
         fields: what a manifest may say of a source in `<modality>.<key>` columns, a pydantic model.
         augmentations: augmentation name -> class.
+        compositions: how two of its recordings can be made into one (see `compose`).
         is_path: whether a manifest's cell is a path (True) or the content itself (text).
         private: whether its recordings may show patients; reports then show none unasked, and no ids. Safe by default.
         templates: prompt templates with `{label}`.
@@ -226,6 +229,7 @@ class Modality:
     augmentations: ClassVar[Mapping[str, type[Augmentation]]] = {}
     is_path: ClassVar[bool] = True
     private: ClassVar[bool] = True
+    compositions: ClassVar[tuple[Composition, ...]] = ()
     templates: ClassVar[tuple[str, ...]] = ("{label}",)
     negations: ClassVar[tuple[str, ...]] = ("no {label}",)
     descriptions: ClassVar[Mapping[str, Sequence[str]]] = {}
@@ -268,6 +272,20 @@ class Modality:
     def summary_features(self, signal: Signal) -> np.ndarray[Any, Any] | None:
         """A fixed-length vector of hand features for the linear floor, or None where there is no such floor."""
         return None
+
+    def compose(self, first: Signal, second: Signal, how: Composition, ratio: float = 0.5) -> Signal:
+        """Two recordings made into one, for tests of what an encoder knows of order and mixture.
+
+        Args:
+            first: a recording.
+            second: another.
+            how: one of `compositions`: "sequence" (first, then second) or "mixture" (both at once).
+            ratio: of a mixture: how loud the first is beside the second, from 0 to 1.
+
+        Raises:
+            ReadError: the two do not go together.
+        """
+        raise NotImplementedError("abstract: a modality with compositions composes two recordings")
 
     def plot(self, signal: Signal, ax: Any, relevance: Tensor | None = None) -> None:
         """Draw a signal as people of its field look at it; here, its channels over seconds.

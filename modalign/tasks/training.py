@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from modalign.align.checkpoint import checkpoints
-from modalign.align.config import ModelConfig, Recipe
+from modalign.align.config import ModelConfig, Recipe, Section
 from modalign.align.manifest import Manifest, check_groups, read_manifest
 from modalign.align.model import AlignmentModel, build_model
 from modalign.align.privacy import without_paths
@@ -80,19 +80,7 @@ def train(
     out = Path(out)
     prepare_folder(out, resume)
     check_groups(manifest)
-    if not any(row.split for row in manifest.rows):
-        console.print("No row has a split: all rows are trained on, and the last checkpoint is kept.")
-        rows, val = manifest, None
-    else:
-        rows = manifest.split("train")
-        unused = sum(not row.split for row in manifest.rows)
-        if unused:
-            console.print(f"{unused:,} rows have no split, and are not used.")
-        val = manifest.split("val") if manifest.has("val") else None
-        if val is None:
-            console.print(
-                "No row has split 'val': the last checkpoint is kept, and nothing is measured while training."
-            )
+    rows, val = train_and_val(manifest, console)
     for note in check_descriptions(manifest):
         console.print(note)
     if resume:
@@ -101,7 +89,7 @@ def train(
     (out / "manifest.sha256").write_text(f"{manifest.sha256}\n")
     (out / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
     model = build_model(recipe)
-    _print_trainable(model, console)
+    print_trainable(model.trainable_table(), console)
     _fit(model, recipe, rows, val, out / "checkpoints", resume, title, console)
     model.record = record_of(recipe, manifest, rows)
     model.save_pretrained(out / "model")
@@ -112,6 +100,23 @@ def train(
         twin.record = model.record
         twin.save_pretrained(out / "untrained")
     return model
+
+
+def train_and_val(manifest: Manifest, console: Console) -> tuple[Manifest, Manifest | None]:
+    """The rows to train on, and those that choose the checkpoint, if there are any; says what is left out.
+
+    Raises:
+        ManifestError: rows have splits, and none is train.
+    """
+    if not any(row.split for row in manifest.rows):
+        console.print("No row has a split: all rows are trained on, and the last checkpoint is kept.")
+        return manifest, None
+    unused = sum(not row.split for row in manifest.rows)
+    if unused:
+        console.print(f"{unused:,} rows have no split, and are not used.")
+    if not manifest.has("val"):
+        console.print("No row has split 'val': the last checkpoint is kept, and nothing is measured while training.")
+    return manifest.split("train"), manifest.split("val") if manifest.has("val") else None
 
 
 def check_descriptions(manifest: Manifest) -> list[str]:
@@ -160,7 +165,7 @@ HARMLESS = {"workers", "cache", "log_every", "keep_checkpoints", "tensorboard"}
 """Keys of `training` that change no weight, so that a resumed run may have others."""
 
 
-def check_same_recipe(recipe: Recipe, path: Path) -> None:
+def check_same_recipe(recipe: Section, path: Path) -> None:
     """Refuse to go on with a run that another recipe began: its weights would be of neither.
 
     Raises:
@@ -201,6 +206,7 @@ def _differing(a: Any, b: Any, key: str = "") -> Iterator[str]:
 def record_of(recipe: Recipe, manifest: Manifest, rows: Manifest) -> dict[str, Any]:
     """What the model folder says of its training: no ids, and groups as salted hashes."""
     salt = secrets.token_hex(8)
+    here = recipe.model_copy(update={"training": recipe.training.model_copy(update={"cache": None})})
     return {
         "manifest_sha256": manifest.sha256,
         "salt": salt,
@@ -212,7 +218,7 @@ def record_of(recipe: Recipe, manifest: Manifest, rows: Manifest) -> dict[str, A
         "official_split": manifest.official_split,
         "descriptions": {label: list(s) for label, s in rows.descriptions.items() if label in rows.labels},
         "text": recipe.text,
-        "recipe": without_paths(recipe.model_dump(mode="json")),
+        "recipe": without_paths(here.model_dump(mode="json")),
     }
 
 
@@ -229,10 +235,19 @@ def _fit(
     recordings = [name for name in model.towers if model.tower(name).modality.is_path]
     evaluators = [prompt_figures({name: recipe.templates.get(name, []) for name in recordings}, recipe.text)]
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    samples = recipe.training.batch_size * recipe.training.accumulation
     cache = SignalCache(recipe.training.cache or out.parent / "cache")
-    bar = ProgressBar(title, samples, console)
+    bar = progress_bar(title, recipe, console)
     trainer = AlignmentTrainer(model, recipe, rows, val, out, evaluators, [bar], cache)
+    run(trainer, cache, resume, title, console)
+
+
+def progress_bar(title: str, recipe: Recipe, console: Console) -> ProgressBar:
+    """The bar of a run."""
+    return ProgressBar(title, recipe.training.batch_size * recipe.training.accumulation, console)
+
+
+def run(trainer: AlignmentTrainer, cache: SignalCache, resume: bool, title: str, console: Console) -> None:
+    """Train to the end, and say what was trained on."""
     for (a, b), count in trainer.pair_counts.items():
         console.print(f"{title}: {count:,} rows pair {a} with {b}")
     for note in trainer.notes:
@@ -240,15 +255,16 @@ def _fit(
     checkpoint = trainer.resume() if resume else None
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    model.eval()
+    trainer.model.eval()
     if cache.hits or cache.made or cache.unsaved:
         console.print(f"{title}: {cache.report()}")
     console.print(f"{title}: {trainer.state.global_step:,} updates in {time.perf_counter() - started:.1f} s")
 
 
-def _print_trainable(model: AlignmentModel, console: Console) -> None:
+def print_trainable(parts: Sequence[tuple[str, int, int]], console: Console) -> None:
+    """Print (part, parameters, trainable ones)."""
     table = Table("part", "parameters", "trainable", "share", box=None, header_style="bold")
-    for name, total, trainable in model.trainable_table():
+    for name, total, trainable in parts:
         table.add_row(name, f"{total:,}", f"{trainable:,}", f"{trainable / max(total, 1):.1%}")
     for column in table.columns[1:]:
         column.justify = "right"
