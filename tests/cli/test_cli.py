@@ -21,6 +21,7 @@ COMMANDS = [
     "crossval",
     "compare",
     "zero-shot",
+    "finetune",
     "embed",
     "modalities",
     "doctor",
