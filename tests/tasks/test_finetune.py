@@ -487,6 +487,10 @@ def test_a_head_on_real_ecgs(text_checkpoint, real_data, tmp_path):
     classes = fine_tune(base, manifest, config_of(modalities=["ecg"], contrastive=0.1), tmp_path / "classes")
     assert classes.target.kind == "multi"
     assert classes.predict_proba(files).shape == (len(rows), len(classes.target.labels))
+    statistics = {name: t for name, t in base.state_dict().items() if "running_" in name and "ecg" in name}
+    tuned = {name.replace("base_model.model.", ""): t for name, t in classes.aligned.state_dict().items()}
+    assert statistics
+    assert all(torch.equal(tuned[name], t) for name, t in statistics.items())  # LoRA moves no BatchNorm
     evaluation = evaluate_finetuned(classes, manifest, base=base)
     np.testing.assert_allclose(evaluation.main.scores[:, 0], classes.decision_function(files)[:, 0], atol=1e-4)
     age = config_of(modalities=["ecg"], head="regression", target="age", tune="full", features="tower")
