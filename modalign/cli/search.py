@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -50,7 +50,7 @@ def command(
     loaded = load(model)
     opened = Index.load(index, loaded)
     words = (loaded.record or {}).get("text", "text")
-    parts = [(words, one, 1.0) for one in text or ()]
+    parts: list[tuple[str, Any, float]] = [(words, one, 1.0) for one in text or ()]
     parts += [(modality, one, 1.0) for one in file or ()] + [(words, one, -1.0) for one in minus or ()]
     found = opened.search(
         combine(loaded, parts, **{modality or words: _pairs("--field", field)}), top, _pairs("--where", where)
