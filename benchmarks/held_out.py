@@ -9,7 +9,7 @@ several. Each set is trained without each of its labels in turn, by its recipe, 
 (sentences that name one property each, shared between labels; demo only), `both`. The demo's windows do not overlap
 here, and it trains for 6 epochs, so that it ends in minutes.
 
-JSON: rows with `dataset`, `wording`, `metric`, `unseen`, `seen`, `harmonic`, `gamma`, `unseen_calibrated`,
+JSON, a line each: `dataset`, `wording`, `metric`, `unseen`, `seen`, `harmonic`, `gamma`, `unseen_calibrated`,
 `seen_calibrated`, `harmonic_calibrated`, `ausuc` (means over labels; for several labels a row `unseen` and `seen` are
 AUROC), `chance`, `sets` (the same by label), `seconds`.
 """
@@ -148,9 +148,15 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     root = Path(arguments.root) if arguments.root else None
-    made = [run(n, w, root, arguments.inner, arguments.epochs) for n in arguments.only for w in arguments.wordings]
-    rows = [row for row in made if row is not None]
-    print(json.dumps(rows) if arguments.json else markdown(rows))
+    rows = []
+    for name in arguments.only:
+        for wording in arguments.wordings:
+            row = run(name, wording, root, arguments.inner, arguments.epochs)
+            if row is not None:
+                rows.append(row)
+                print(json.dumps(row) if arguments.json else markdown([row]).splitlines()[-1], flush=True)
+    if not arguments.json:
+        print(f"\n{markdown(rows)}")
 
 
 if __name__ == "__main__":
