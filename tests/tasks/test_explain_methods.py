@@ -90,6 +90,27 @@ def test_attention_is_differentiated_as_it_is_used():
     assert float(slopes[1][0, 1, 0, 2]) == pytest.approx(float(measured), rel=1e-4)
 
 
+def test_it_is_the_rule_on_what_transformers_itself_gives_as_attentions(towers):
+    """The same from `output_attentions` of the eager implementation, whose gradients autograd keeps."""
+    tower = towers("ViT")
+    window = tower.processing.collate([tower.processing(XRAY)])
+    model = tower.encoder.model
+    used = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    out = model(pixel_values=window["values"], output_attentions=True)
+    for attention in out.attentions:
+        attention.retain_grad()
+    TARGET.score(tower({"pooled": out.last_hidden_state[:, 0]})).backward()
+    relevance = torch.eye(17)
+    for attention in out.attentions:
+        relevance = relevance + (attention.grad * attention).clamp_min(0).mean(1)[0] @ relevance
+    model.zero_grad()
+    model.set_attn_implementation(used)
+    expected = relevance[0, 1:].view(4, 4).detach()
+    found = explain(tower, XRAY, TARGET, "attention").parts[0].relevance.sum(0)
+    torch.testing.assert_close(found.view(4, 8, 4, 8).sum((1, 3)), expected, rtol=1e-4, atol=1e-8)
+
+
 class OneToken(Encoder):
     """Weights by hand: attention is even, and only token 3's value reaches what is pooled."""
 
