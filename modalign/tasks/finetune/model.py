@@ -44,7 +44,7 @@ class FineTuned(nn.Module):
 
     Args:
         aligned: the towers that take part.
-        config: what was asked for.
+        config: what was asked for, with `start` text or random.
         target: what the outputs mean.
 
     Example:
@@ -62,7 +62,8 @@ class FineTuned(nn.Module):
         # Not called `config`: transformers' Trainer writes into a model's `config`.
         self.aligned, self.settings, self.target = aligned, config, target
         widths = [self._width(name) for name in config.modalities]
-        self.head = build_head(widths, target.outputs, config.fusion)
+        moving = config.tune != "head" and config.start == "random"
+        self.head = build_head(widths, target.outputs, config.fusion, by_row=moving)
 
     def _width(self, name: str) -> int:
         return self.aligned.dim if self.settings.features == "aligned" else self.aligned.tower(name).width
