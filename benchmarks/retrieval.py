@@ -8,8 +8,8 @@ true, and `whole_seconds` is extrapolated.
 
 JSON keys: `items`, `queries`, `dim`, `threads`, `part`, `collapsed` (all embeddings are equal: the worst case of equal
 scores), `extra_gb` (peak resident memory over what was there with the embeddings loaded, sampled every 2 ms),
-`embeddings_gb` (of queries and gallery, not in `extra_gb`), `seconds`, `matmul_seconds` (the same chunks' inner products
-alone), `whole_seconds`.
+`embeddings_gb` (of queries and gallery, not in `extra_gb`), `seconds`, `matmul_seconds` (the same chunks' inner
+products alone), `whole_seconds`, `R@1`.
 """
 
 from __future__ import annotations
@@ -105,7 +105,9 @@ if __name__ == "__main__":
     if given.json:
         print(json.dumps(figures))
     else:
-        asked = f" ({figures['queries']:,} queries asked; the rest would need no more memory)" if figures["part"] else ""
+        asked = (
+            f" ({figures['queries']:,} queries asked; the rest would need no more memory)" if figures["part"] else ""
+        )
         print(f"search {given.items:,} x {given.items:,}, d = {given.dim}{asked}")
         print(f"extra memory   {figures['extra_gb']:.2f} GB (target: under {TARGET_GB:.0f}; embeddings: "
               f"{figures['embeddings_gb']:.2f} GB)")  # fmt: skip
