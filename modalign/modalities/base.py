@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from modalign.errors import ReadError, RecipeError, suggest
 from modalign.modalities.descriptions import LabelSet
-from modalign.modalities.messages import describe_source as describe_source
-from modalign.modalities.messages import first_problem as first_problem
+from modalign.modalities.messages import describe_source, first_problem
 from modalign.modalities.spans import TokenSpans, default_cells, lay
 
 Composition = Literal["sequence", "mixture"]
