@@ -1,14 +1,16 @@
 """Trains and evaluates on the real sets that are present, and writes `docs/results.json` and `docs/results.md`.
 
-    python -m benchmarks.results [--root DIR] [--only NAME ...] [--json]
+    python -m benchmarks.results [--root DIR] [--only NAME ...] [--save DIR] [--models DIR] [--keep-floors] [--json]
 
 `--root` (default: `$MODALIGN_DATA`) holds the data sets' folders. Each set is prepared, trained and evaluated fold by
 fold; scores of all folds are put together out of fold before any figure is computed. What is there already for other
-sets is kept.
+sets is kept. `--save` keeps each fold's models, and every few-shot and probe run's scores; `--models` takes models that
+were kept in place of training; `--keep-floors` takes the slow MiniRocket floor's figures from the JSON that is there.
 
 JSON: a list of rows with the keys `dataset`, `task`, `protocol`, `metric`, `value`, `ci` (95 %), `floor` (the best
-linear model's), `floors` (each by name), `untrained`, `chance`, `n_rows`, `n_groups`, `seconds`, `command`,
-`predictions`.
+linear model's), `floors` (each by name), `untrained`, `chance`, `n_rows`, `n_groups`, `seconds` (with training),
+`command`, `predictions`; `few_shot` (`episodes`, and `results` by `features`, `method`, `shots`) and `probe` (`results`
+by `features`, `probe`, `fraction`).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,8 +26,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.few_and_probe import Learnt, entries, learn, put_together, save_tables, tables
+
 DOCS = Path(__file__).parents[1] / "docs"
 MODEL = "modalign"
+ROCKET = "MiniRocket and ridge"
 
 
 @dataclass(frozen=True)
@@ -110,8 +116,18 @@ STUDIES = (
 )  # fmt: skip
 
 
-def run_fold(study: Study, fold: Fold, root: Path, work: Path) -> Any:
-    """Prepare, train and evaluate one fold."""
+@dataclass(frozen=True)
+class Options:
+    """What the command line says."""
+
+    root: Path
+    save: Path | None = None
+    models: Path | None = None
+    keep_floors: bool = False
+
+
+def run_fold(study: Study, number: int, options: Options, work: Path) -> tuple[Any, Learnt]:
+    """Prepare, train and evaluate one fold: by prompts and floors, and from a few labelled rows and by probes."""
     from modalign.align.config import load_recipe
     from modalign.align.model import AlignmentModel
     from modalign.datasets.registry import prepare
@@ -121,34 +137,51 @@ def run_fold(study: Study, fold: Fold, root: Path, work: Path) -> Any:
     from modalign.tasks.floor import rocket_floor
     from modalign.tasks.training import open_manifest, train
 
-    path = prepare(study.dataset, root / study.folder, work / "manifest.csv", fold.options)
+    fold = study.folds[number]
+    path = prepare(study.dataset, options.root / study.folder, work / "manifest.csv", fold.options)
     recipe = load_recipe(study.recipe, list(study.settings))
     manifest = open_manifest(recipe, path)
     if fold.test_fold is not None:
         manifest = with_fold(manifest, manifest.table["fold"].astype(int).tolist(), fold.test_fold, fold.folds)
-    model = train(recipe, manifest, work / "run", title=f"{study.name} {fold.test_fold or dict(fold.options)}")
-    untrained = AlignmentModel.from_pretrained(work / "run" / "untrained")
+    kept = options.models / study.name / str(number) if options.models else None
+    if kept is not None and (kept / "model").is_dir():
+        model, folder = AlignmentModel.from_pretrained(kept / "model"), kept
+    else:
+        folder = work / "run"
+        model = train(recipe, manifest, folder, title=f"{study.name} {fold.test_fold or dict(fold.options)}")
+    saved = options.save / study.name / str(number) if options.save else folder
+    if saved.resolve() != folder.resolve():  # --save and --models may be one folder
+        for name in ("model", "untrained"):
+            shutil.copytree(folder / name, saved / name, dirs_exist_ok=True)
+    untrained = AlignmentModel.from_pretrained(folder / "untrained")
     evaluation = evaluate_zero_shot(model, manifest, study.tower, untrained=untrained)
-    if study.rocket:
+    if study.rocket and not options.keep_floors:
         test = dataset_of(model, labelled(manifest, "test", study.tower))
         known = dataset_of(model, labelled(manifest, "train", study.tower))
         scores = rocket_floor(known, test, study.tower, evaluation.labels)
-        line = score_result("MiniRocket and ridge", scores, evaluation.rows, evaluation.labels)
+        line = score_result(ROCKET, scores, evaluation.rows, evaluation.labels)
         evaluation.results.insert(0, line)
-    return evaluation
+    return evaluation, learn(model, untrained, manifest, study.tower, episodes_of(study))
 
 
-def run_study(study: Study, root: Path) -> dict[str, Any]:
-    """All folds of a study, put together out of fold."""
+def episodes_of(study: Study) -> int:
+    """Draws of few rows: 20, and 10 where several folds have their own each."""
+    return 20 if len(study.folds) == 1 else 10
+
+
+def run_study(study: Study, options: Options, before: Mapping[str, Any]) -> dict[str, Any]:
+    """All folds of a study, put together out of fold; `before` is its row as it stands."""
     from modalign.tasks.evaluation import Evaluation, chance, score_result
     from modalign.tasks.predictions import pool
 
     started = time.perf_counter()
     rows: list[Any] = []
     parts: dict[str, list[Any]] = {}
-    for fold in study.folds:
+    learnt = []
+    for number in range(len(study.folds)):
         with tempfile.TemporaryDirectory() as work:
-            evaluation = run_fold(study, fold, root, Path(work))
+            evaluation, runs = run_fold(study, number, options, Path(work))
+        learnt.append(runs)
         for result in evaluation.results:
             if result.scores is not None:
                 parts.setdefault(result.name, []).append(evaluation.predictions_of(result))
@@ -161,8 +194,14 @@ def run_study(study: Study, root: Path) -> dict[str, Any]:
     predictions = DOCS / "predictions" / f"{study.name}.parquet"
     predictions.parent.mkdir(parents=True, exist_ok=True)
     whole.predictions().to_parquet(predictions, index=False)
+    together = put_together(learnt, labels, study.auroc)
+    if options.save:
+        save_tables(together, options.save / study.name)
     floors = {n: r.value for n, r in results.items() if n not in (MODEL, "untrained")}
+    if study.rocket and options.keep_floors:
+        floors |= {n: value for n, value in before.get("floors", {}).items() if n == ROCKET}
     main = results[MODEL]
+    seconds = round(time.perf_counter() - started)
     return {
         "dataset": study.name,
         "task": study.task,
@@ -176,9 +215,10 @@ def run_study(study: Study, root: Path) -> dict[str, Any]:
         "chance": 0.5 if study.auroc else chance(rows, labels).value,
         "n_rows": len(rows),
         "n_groups": len({row.group for row in rows if row.group}),
-        "seconds": round(time.perf_counter() - started),
+        "seconds": before.get("seconds", seconds) if options.models else seconds,
         "command": f"python -m benchmarks.results --only {study.name}",
         "predictions": str(predictions.relative_to(DOCS.parent)),
+        **entries(together, episodes_of(study)),
     }
 
 
@@ -205,6 +245,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for r in rows:
         beaten = "beats" if r["value"] > r["floor"] else "does not beat"
         yield f"- **{r['dataset']}** {beaten} its floor. `{r['command']}` ({r['seconds']} s); `{r['predictions']}`"
+    yield from tables(rows)
     notes = DOCS / "results_notes.md"
     if notes.is_file():
         yield ""
@@ -216,15 +257,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=os.environ.get("MODALIGN_DATA"))
     parser.add_argument("--only", nargs="*", choices=[s.name for s in STUDIES])
+    parser.add_argument("--save", type=Path, help="keep models and all few-shot and probe runs' scores in this folder")
+    parser.add_argument("--models", type=Path, help="take the models that this folder has, in place of training")
+    parser.add_argument("--keep-floors", action="store_true", help="take MiniRocket's figures from the JSON as it is")
     parser.add_argument("--json", action="store_true", help="print the rows too")
     arguments = parser.parse_args()
     if arguments.root is None:
         parser.error("give --root, or set MODALIGN_DATA")
+    options = Options(Path(arguments.root), arguments.save, arguments.models, arguments.keep_floors)
     target = DOCS / "results.json"
     done = {r["dataset"]: r for r in (json.loads(target.read_text()) if target.is_file() else [])}
     for study in STUDIES:
         if not arguments.only or study.name in arguments.only:
-            done[study.name] = run_study(study, Path(arguments.root))
+            done[study.name] = run_study(study, options, done.get(study.name, {}))
             rows = [done[s.name] for s in STUDIES if s.name in done]
             target.write_text(json.dumps(rows, indent=1) + "\n")
             (DOCS / "results.md").write_text("\n".join(table(rows)) + "\n")

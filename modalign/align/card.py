@@ -77,10 +77,11 @@ def add_result(card: ModelCard, result: EvalResult) -> ModelCard:
 
     What else a person wrote on the card stays as it is.
     """
-    results = [r for r in card.data.get("eval_results") or [] if not _same(r, result)] + [result]
+    data: Any = card.data
+    results = [r for r in data.get("eval_results") or [] if not _same(r, result)] + [result]
     heading = re.search(r"^# (.+)$", card.text, re.MULTILINE)
-    card.data.eval_results = results
-    card.data.model_name = card.data.get("model_name") or (heading.group(1).replace("\\", "") if heading else "model")
+    data.eval_results = results
+    data.model_name = data.get("model_name") or (heading.group(1).replace("\\", "") if heading else "model")
     table = f"{BEGIN}\n{figures_table(results)}\n{END}"
     text, found = re.subn(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: table, card.text, flags=re.DOTALL)
     card.text = text if found else f"{card.text.rstrip()}\n\n## Figures\n\n{table}\n"

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from modalign.align.recordings import name_recordings
 from modalign.errors import ManifestError, ReadError, suggest
-from modalign.modalities.base import Modality, first_problem
+from modalign.modalities.base import Modality
+from modalign.modalities.messages import first_problem
 
 SPLITS = ("train", "val", "test")
 ORDINARY = ("id", "split", "group", "cluster", "label", "labels")
@@ -96,6 +97,19 @@ class Manifest:
             self.sha256,
             self.unnamed,
         )
+
+    def only(self, labels: Sequence[str]) -> Manifest:
+        """The rows whose labels are all among these, and no others to choose from.
+
+        Raises:
+            ManifestError: a label is none of the manifest's.
+        """
+        for label in labels:
+            if label not in self.vocabulary:
+                raise ManifestError(f"{self.path}: no row has the label {label!r}; {suggest(label, self.vocabulary)}")
+        kept = self.take([i for i, row in enumerate(self.rows) if row.labels and set(row.labels) <= set(labels)])
+        kept.vocabulary = sorted(labels)
+        return kept
 
     @property
     def labels(self) -> list[str]:

@@ -16,6 +16,7 @@ from modalign.align import adapter, storage
 from modalign.align.card import HERE, model_card
 from modalign.align.config import ModelConfig, Recipe, TowerConfig
 from modalign.align.lora import add_lora, merge_lora
+from modalign.align.privacy import without_paths
 from modalign.align.projection import Projection
 from modalign.align.start import start_from
 from modalign.align.temperature import Temperature
@@ -65,7 +66,11 @@ class Tower(nn.Module):
 
     def saved_config(self) -> TowerConfig:
         """The config from which the same architecture is built again with no other checkpoint."""
-        update = {"options": self._encoder_options, "processing": self.processing.parameters()}
+        update = {
+            "options": self._encoder_options,
+            "processing": self.processing.parameters(),
+            "augment": without_paths(self.config.augment),  # a folder of noises is no part of the model
+        }
         return self.config.model_copy(update=update)
 
     def take_parameters(self, parameters: Mapping[str, Any]) -> None:

@@ -14,15 +14,17 @@ from rich.console import Console
 
 from modalign.align.config import Recipe, load_recipe
 from modalign.align.data import AlignmentDataset
+from modalign.align.embed import embed_split
 from modalign.align.manifest import Manifest
 from modalign.align.model import AlignmentModel
 from modalign.datasets.shoulder_exercises import write_manifest
 from modalign.errors import ModelError
 from modalign.tasks.evaluate import baselines, dataset_of, labelled, score, single_prompts
 from modalign.tasks.evaluation import Evaluation, Result, protocol_of, score_result
-from modalign.tasks.report import write_report
+from modalign.tasks.report import Gallery, gallery, write_report
 from modalign.tasks.table import print_table
 from modalign.tasks.training import open_manifest, train
+from modalign.tasks.zero_shot import ZeroShotClassifier
 
 LEFT_OUT = "external rotation"
 """The exercise of the second table, named before any result was seen: its mirror image stays in training."""
@@ -55,7 +57,8 @@ def run(out: Path, seed: int) -> None:
     console.print(f"[bold]4. An exercise that training never saw[/]: {LEFT_OUT}")
     held_out = held_out_class(recipe, manifest, out / "without", training_words, unseen_words, console)
     print_table(held_out)
-    save(out, seen, held_out, train_seconds, recipe)
+    examples = gallery(seen, model.tower("motion").modality, "motion")
+    save(out, seen, held_out, train_seconds, recipe, examples)
     console.print(f"Done in {time.perf_counter() - started:.0f} s. Model: {out / 'run' / 'model'}")
     console.print(f"Report: {out / 'report.html'}   Figures: {out / 'metrics.json'}, {out / 'predictions.parquet'}")
     console.print("Try next:")
@@ -93,7 +96,9 @@ def seen_classes(
     unseen = score(model, dataset, "motion", labels, descriptions=unseen_words)
     several = min(len(s) for s in unseen_words.values())
     results.append(score_result("modalign, unseen wordings", unseen, rows, labels, f"{several} a class, averaged"))
-    own = score(model, dataset, "motion", labels, descriptions=training_words)
+    classifier = ZeroShotClassifier(model, "motion", labels, descriptions=training_words)
+    embedded = embed_split(model, dataset, "motion").embeddings
+    own = classifier.decision_function(embedded)
     results.append(score_result("modalign, training's wordings", own, rows, labels, "all of a class, averaged"))
     people = len({row.group for row in rows})
     return Evaluation(
@@ -104,6 +109,9 @@ def seen_classes(
         rows,
         results,
         [f"There are {people} test people, so the intervals (bootstrap over recordings) say little of other people."],
+        embeddings=embedded,
+        classes=classifier.class_embeddings,
+        scale=model.temperature().item(),
     )
 
 
@@ -152,7 +160,9 @@ def held_out_class(
     )
 
 
-def save(out: Path, seen: Evaluation, held_out: Evaluation, train_seconds: float, recipe: Recipe) -> None:
+def save(
+    out: Path, seen: Evaluation, held_out: Evaluation, train_seconds: float, recipe: Recipe, examples: Gallery
+) -> None:
     """`metrics.json`, `predictions.parquet` and `report.html`."""
     named = {result.name: result for result in seen.results}
 
@@ -176,7 +186,11 @@ def save(out: Path, seen: Evaluation, held_out: Evaluation, train_seconds: float
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1))
     seen.predictions().to_parquet(out / "predictions.parquet", index=False)
     settings = [("recipe", recipe.name), ("seed", str(recipe.seed)), ("training", f"{train_seconds:.0f} s")]
-    write_report(out / "report.html", "modalign demo: a smartwatch and words", [seen, held_out], settings)
+    title, command = "modalign demo: a smartwatch and words", f"modalign demo --seed {recipe.seed}"
+    said = recipe.model_dump(mode="json")
+    write_report(
+        out / "report.html", title, [seen, held_out], settings, command=command, recipe=said, examples=examples
+    )
 
 
 def next_commands(out: Path, manifest: Manifest) -> None:

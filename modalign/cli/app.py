@@ -8,6 +8,7 @@ import typer
 
 from modalign.cli import (
     compare,
+    compose,
     crossval,
     data,
     demo,
@@ -18,8 +19,10 @@ from modalign.cli import (
     explain,
     few_shot,
     finetune,
+    held_out,
     index,
     init,
+    labels,
     modalities,
     probe,
     retrieve,
@@ -46,14 +49,19 @@ app.command("evaluate")(evaluate.command)
 app.command("crossval")(crossval.command)
 app.command("compare")(compare.command)
 app.command("zero-shot")(zero_shot.command)
+app.command("labels")(labels.command)
+app.command("held-out")(held_out.command)
 app.command("few-shot")(few_shot.command)
 app.command("retrieve")(retrieve.command)
 app.command("index")(index.command)
 app.command("search")(search.command)
 app.command("duplicates")(duplicates.command)
+app.command("compose")(compose.command)
 app.command("probe")(probe.command)
 app.command("finetune")(finetune.command)
 app.command("explain")(explain.command)
+app.command("labels")(labels.command)
+app.command("held-out")(held_out.command)
 app.command("embed")(embed.command)
 app.command("doctor")(doctor.command)
 app.add_typer(modalities.group, name="modalities")

@@ -25,12 +25,14 @@ def command(
 
     from rich.console import Console
 
+    from modalign.cli._common import bar
     from modalign.tasks.compare import compare, comparison_table
     from modalign.tasks.predictions import from_table
     from modalign.tasks.table import print_further
 
     first, second = from_table(a), from_table(b)
-    compared = compare(first, second)
+    with bar("swapping", len(first.labels)) as advance:
+        compared = compare(first, second, advance=advance)
     names = _names(a, b)
     print_further(comparison_table(compared, *names, first), Console())
     if out is not None:

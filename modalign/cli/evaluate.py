@@ -7,6 +7,22 @@ from typing import Annotated
 
 import typer
 
+from modalign.cli._prompting import (
+    DescriptionsOption,
+    EnsembleOption,
+    GammaOption,
+    HierarchyOption,
+    LabelSetOption,
+    MultiLabelOption,
+    NegativesOption,
+    RejectOption,
+    RuleOption,
+    TemplateOption,
+    TemplatesOption,
+    prompting_of,
+    tree_of,
+)
+
 
 def command(
     context: typer.Context,
@@ -15,12 +31,21 @@ def command(
     modality: Annotated[str, typer.Option("--modality", help="The tower to classify with.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for metrics.json, predictions.parquet, report.html.")],
     split: Annotated[str, typer.Option("--split", help="test, val, train or all.")] = "test",
-    descriptions: Annotated[
-        Path | None, typer.Option("--descriptions", help="YAML: label -> list of sentences to use as prompts.")
-    ] = None,
-    template: Annotated[
-        list[str] | None, typer.Option("--template", help="A prompt template with {label}; may be repeated.")
-    ] = None,
+    descriptions: DescriptionsOption = None,
+    template: TemplateOption = None,
+    templates: TemplatesOption = None,
+    multi_label: MultiLabelOption = None,
+    negatives: NegativesOption = None,
+    ensemble: EnsembleOption = "mean_embedding",
+    gamma: GammaOption = 0.0,
+    debias: Annotated[bool, typer.Option("--debias", help="Subtract the mean embedding of --fit-on's rows.")] = False,
+    reject_rate: RejectOption = None,
+    fit_on: Annotated[
+        str, typer.Option("--fit-on", help="val or train; for --debias also test, which is transductive.")
+    ] = "val",
+    label_set: LabelSetOption = None,
+    hierarchy: HierarchyOption = None,
+    rule: RuleOption = "children",
     by: Annotated[
         str, typer.Option("--by", help="Columns for subgroups, e.g. sex,age,site; bins of one's own: age=40,60.")
     ] = "",
@@ -44,9 +69,10 @@ def command(
 
       modalign evaluate runs/ecg/model ecgs.csv --modality ecg --by sex,age=40,60,site --out check
 
+      modalign evaluate runs/ecg/model ecgs.csv --modality ecg --multi-label pairs --label-set ptb-xl-sub --out check
+
       modalign evaluate runs/ecg/model ecgs.csv --modality ecg --out check --examples 4 --map umap --card
     """
-    from modalign.align.manifest import read_descriptions
     from modalign.align.privacy import without_paths
     from modalign.cli._common import bar, command_line, load, load_untrained
     from modalign.tasks.card import check_card, update_card
@@ -61,25 +87,32 @@ def command(
     check_projection(map_)
     if examples:
         check_plot()
-    said = read_descriptions(descriptions) if descriptions else None
     loaded = load(model)
     card_file = check_card(loaded.base) if card else None
     rows = open_manifest(loaded.source, manifest, allow_outside=allow_outside)
-    text = (loaded.record or {}).get("text", "text")
     untrained = load_untrained(loaded)
-    loaded.tower(modality)
-    with bar("embedding", rows_to_embed(rows, split, modality, 2 if untrained else 1)) as advance:
+    asked = prompting_of(
+        (loaded.record or {}).get("text", "text"), template, templates, descriptions, multi_label, negatives, ensemble,
+        gamma, debias=debias, reject_rate=reject_rate,
+    )  # fmt: skip
+    tree = tree_of(label_set, hierarchy, loaded.tower(modality).modality)
+    fitted_on = fit_on if debias or reject_rate is not None else ""
+    with bar("embedding", rows_to_embed(rows, split, modality, 2 if untrained else 1, fitted_on)) as advance:
         evaluation = evaluate_zero_shot(
             loaded,
             rows,
             modality,
             split,
-            templates=template,
-            descriptions=said,
-            text=text,
+            templates=asked.templates,
+            descriptions=asked.descriptions,
+            text=asked.text,
             untrained=untrained,
             advance=advance,
             by=split_by(by),
+            options=asked.options,
+            fit_on=fit_on,
+            tree=tree,
+            rule=rule,  # type: ignore[arg-type]
         )
     print_table(evaluation)
     evaluation.save(out, {"model": Path(model).name, "manifest": manifest.name})

@@ -9,6 +9,7 @@ import typer
 
 
 def command(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help="A model folder or Hub id.")],
     manifest: Annotated[Path, typer.Argument(help="The manifest, with the splits train, test and best also val.")],
     modality: Annotated[str, typer.Option("--modality", help="The tower to classify with.")],
@@ -52,7 +53,8 @@ def command(
       modalign few-shot runs/one/model windows.csv --modality motion --methods gda,prototypes --features tower --out few
     """
     from modalign.align.manifest import read_descriptions
-    from modalign.cli._common import bar, load, load_untrained, numbers, words
+    from modalign.align.privacy import without_paths
+    from modalign.cli._common import bar, command_line, load, load_untrained, numbers, words
     from modalign.errors import MissingExtraError
     from modalign.tasks.features import KINDS
     from modalign.tasks.few_shot.evaluate import check_options, evaluate_few_shot, few_shot_features
@@ -92,7 +94,14 @@ def command(
     print_table(evaluation)
     evaluation.save(out, {"model": Path(model).name, "manifest": manifest.name, "seed": seed})
     settings = [("model", Path(model).name), ("manifest", manifest.name), ("shots", shots), ("choose on", choose_on)]
-    write_report(out / "report.html", evaluation.title, [evaluation], [*settings, ("seed", str(seed))])
+    write_report(
+        out / "report.html",
+        evaluation.title,
+        [evaluation],
+        [*settings, ("seed", str(seed))],
+        command=command_line(context),
+        recipe=without_paths((loaded.record or {}).get("recipe")),
+    )
     written = ["metrics.json", "predictions.parquet", "episodes.parquet", "report.html"]
     try:
         plot_shots(evaluation, out / "shots.png")

@@ -9,6 +9,7 @@ import typer
 
 
 def command(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help="A model folder or Hub id.")],
     manifest: Annotated[Path, typer.Argument(help="The manifest, with the splits train and test.")],
     modality: Annotated[str, typer.Option("--modality", help="The tower to probe.")],
@@ -37,7 +38,8 @@ def command(
 
       modalign probe runs/one/model records.csv --modality ecg --target age --probes linear --out age
     """
-    from modalign.cli._common import bar, load, load_untrained, numbers, words
+    from modalign.align.privacy import without_paths
+    from modalign.cli._common import bar, command_line, load, load_untrained, numbers, words
     from modalign.tasks.features import KINDS
     from modalign.tasks.probe.evaluate import check_options, evaluate_probe, probe_features, with_target
     from modalign.tasks.probe.fits import PROBES
@@ -71,6 +73,13 @@ def command(
     print_table(evaluation)
     evaluation.save(out, {"model": Path(model).name, "manifest": manifest.name})
     settings = [("model", Path(model).name), ("manifest", manifest.name), ("target", target or "label")]
-    write_report(out / "report.html", evaluation.title, [evaluation], [*settings, ("fractions", fractions)])
+    write_report(
+        out / "report.html",
+        evaluation.title,
+        [evaluation],
+        [*settings, ("fractions", fractions)],
+        command=command_line(context),
+        recipe=without_paths((loaded.record or {}).get("recipe")),
+    )
     written = ("metrics.json", "predictions.parquet", "runs.parquet", "report.html")
     print(f"Wrote {', '.join(str(out / name) for name in written)}")

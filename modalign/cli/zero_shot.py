@@ -1,24 +1,60 @@
-"""`modalign zero-shot`: classify files among labels given on the command line."""
+"""`modalign zero-shot`: classify files among labels given by name."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from modalign.cli._prompting import (
+    DescriptionsOption,
+    EnsembleOption,
+    GammaOption,
+    HierarchyOption,
+    LabelSetOption,
+    MultiLabelOption,
+    NegativesOption,
+    RejectOption,
+    RuleOption,
+    TemplateOption,
+    TemplatesOption,
+    prompting_of,
+    tree_of,
+)
+
+if TYPE_CHECKING:
+    from modalign.align.model import AlignmentModel
+    from modalign.modalities.base import Modality
+    from modalign.tasks.hierarchy import Hierarchy
+    from modalign.tasks.zero_shot import ZeroShotClassifier
 
 
 def command(
     model: Annotated[str, typer.Argument(help="A model folder or Hub id.")],
     files: Annotated[list[Path], typer.Argument(help="Files to classify.")],
     modality: Annotated[str, typer.Option("--modality", help="The tower to classify with.")],
-    labels: Annotated[str, typer.Option("--labels", help='Labels with ";" between them.')],
-    template: Annotated[
-        list[str] | None, typer.Option("--template", help="A prompt template with {label}; may be repeated.")
+    labels: Annotated[str | None, typer.Option("--labels", help='Labels with ";" between them.')] = None,
+    label_set: LabelSetOption = None,
+    hierarchy: HierarchyOption = None,
+    rule: RuleOption = "children",
+    template: TemplateOption = None,
+    templates: TemplatesOption = None,
+    descriptions: DescriptionsOption = None,
+    multi_label: MultiLabelOption = None,
+    negatives: NegativesOption = None,
+    ensemble: EnsembleOption = "mean_embedding",
+    scale: Annotated[
+        str | None, typer.Option("--scale", help="Of the scores in p: model, or a number (pairs: 1 by default).")
     ] = None,
-    descriptions: Annotated[
-        Path | None, typer.Option("--descriptions", help="YAML: label -> list of sentences to use as prompts.")
+    gamma: GammaOption = 0.0,
+    fit: Annotated[
+        Path | None, typer.Option("--fit", help="A manifest whose val rows --debias and --reject-rate learn from.")
     ] = None,
+    fit_split: Annotated[str, typer.Option("--fit-split", help="The split of --fit: val or train.")] = "val",
+    debias: Annotated[bool, typer.Option("--debias", help="Subtract the mean embedding of --fit's rows.")] = False,
+    reject_rate: RejectOption = None,
     field: Annotated[
         list[str] | None,
         typer.Option("--field", metavar="KEY=VALUE", help="What a file cannot say, e.g. rate=50; may be repeated."),
@@ -27,7 +63,8 @@ def command(
 ) -> None:
     """Classify files among labels and print a score for each.
 
-    Scores are cosines; p is their softmax at the model's temperature, and is not calibrated.
+    Scores are cosines (for pairs: the label's less its absence's); p is their softmax at the model's temperature, and
+    is not calibrated.
 
     Examples:
 
@@ -35,46 +72,122 @@ def command(
         --field unit=g --field gyro_unit=rad/s walk.csv
 
       modalign zero-shot runs/one/model --modality motion --labels "walking;sitting" --json *.npy
+
+      modalign zero-shot runs/audio/model --modality audio --label-set esc50 --fit clips.csv --reject-rate 0.05 new.wav
+
+      modalign zero-shot runs/xray/model --modality xray --label-set chexpert --multi-label pairs chest.dcm
     """
-    import json
-
-    from modalign.align.manifest import read_descriptions
     from modalign.cli._common import fields, load
-    from modalign.errors import RecipeError
-    from modalign.tasks.zero_shot import ZeroShotClassifier
 
+    said = fields(field)
+    loaded = load(model)
+    names, tree = _labels(labels, label_set, hierarchy, loaded.tower(modality).modality)
+    record = loaded.record or {}
+    asked = prompting_of(
+        record.get("text", "text"), template, templates, descriptions, multi_label, negatives, ensemble, gamma,
+        scale=_scale(scale), debias=debias, reject_rate=reject_rate,
+    )  # fmt: skip
+    classifier = asked.classifier(loaded, modality, names, record.get("descriptions"))
+    if debias or reject_rate is not None:
+        _fit(classifier, loaded, modality, fit, fit_split)
+    grouped = _grouped(classifier, tree, rule)
+    for file in files:  # one by one, so that a bad file is named and the others before it are not lost
+        found = _classify(classifier, grouped, file, said)
+        if json_:
+            print(json.dumps(found))
+        else:
+            _print_table(found)
+
+
+def _labels(
+    labels: str | None, label_set: str | None, hierarchy: Path | None, modality: Modality
+) -> tuple[list[str], Hierarchy | None]:
+    from modalign.errors import RecipeError
+
+    if sum(x is not None for x in (labels, label_set, hierarchy)) != 1:
+        raise RecipeError("give one of --labels, --label-set and --hierarchy")
+    tree = tree_of(label_set, hierarchy, modality)
+    if tree is not None:
+        return tree.leaves, tree if tree.depth > 1 else None
+    assert labels is not None
     names = [label.strip() for label in labels.split(";") if label.strip()]
     if len(names) < 2:
         raise RecipeError(f'--labels {labels!r}: give two labels or more with ";" between them, e.g. "walking;sitting"')
-    said = fields(field)
-    prompts = read_descriptions(descriptions) if descriptions else None
-    loaded = load(model)
-    text = (loaded.record or {}).get("text", "text")
-    known = prompts if prompts is not None else {} if template else (loaded.record or {}).get("descriptions")
-    classifier = ZeroShotClassifier(loaded, modality, names, template, known, text)
-    for file in files:  # one by one, so that a bad file is named and the others before it are not lost
-        scores = classifier.decision_function([file], **said)[0]
-        p = classifier.predict_proba([file], **said)[0]
-        if json_:
-            found = {"file": str(file), "label": names[int(scores.argmax())]}
-            print(
-                json.dumps(
-                    {**found, "scores": dict(zip(names, map(float, scores))), "p": dict(zip(names, map(float, p)))}
-                )
-            )
-        else:
-            _print_table(file, names, scores.tolist(), p.tolist())
+    return names, None
 
 
-def _print_table(file: Path, names: list[str], scores: list[float], p: list[float]) -> None:
+def _scale(scale: str | None) -> float | str | None:
+    from modalign.errors import RecipeError
+
+    if scale is None or scale == "model":
+        return scale
+    try:
+        return float(scale)
+    except ValueError:
+        raise RecipeError(f"--scale {scale!r}: give a number, or model") from None
+
+
+def _fit(
+    classifier: ZeroShotClassifier, model: AlignmentModel, modality: str, manifest: Path | None, split: str
+) -> None:
+    from modalign.align.embed import embed_split
+    from modalign.cli._common import bar
+    from modalign.errors import RecipeError
+    from modalign.tasks.evaluate import dataset_of
+    from modalign.tasks.training import open_manifest
+
+    if manifest is None:
+        raise RecipeError("--debias and --reject-rate learn from rows; give a manifest with --fit")
+    if split not in ("train", "val"):
+        raise RecipeError(f"--fit-split {split!r}: train or val")
+    rows = open_manifest(model.source, manifest).split(split)
+    with bar("fitting", len(rows.rows)) as advance:
+        embedded = embed_split(model, dataset_of(model, rows), modality, advance=advance)
+    classifier.fit(embedded.embeddings, [rows.rows[i].labels for i in embedded.rows])
+
+
+def _grouped(classifier: ZeroShotClassifier, tree: Hierarchy | None, rule: str) -> Any:
+    from modalign.tasks.hierarchy import HierarchicalZeroShot
+
+    return None if tree is None else HierarchicalZeroShot(classifier, tree, rule)  # type: ignore[arg-type]
+
+
+def _classify(classifier: ZeroShotClassifier, grouped: Any, file: Path, fields: dict[str, str]) -> dict[str, Any]:
+    items = classifier.embed([file], **fields)
+    scores = classifier.decision_function(items)[0]
+    found: dict[str, Any] = {"file": str(file)}
+    if classifier.multi_label is None:
+        found["label"] = classifier.predict(items)[0]
+    elif classifier.multi_label == "pairs" or classifier.reject_rate is not None:
+        found["labels"] = list(classifier.predict(items)[0])
+    found["scores"] = dict(zip(classifier.labels, map(float, scores)))
+    if classifier.multi_label != "cosine":
+        found["p"] = dict(zip(classifier.labels, map(float, classifier.predict_proba(items)[0])))
+    if grouped is not None:
+        found["levels"] = [
+            dict(zip(grouped.tree.level(k), map(float, grouped.level_scores(items, k)[0])))
+            for k in range(1, grouped.tree.depth + 1)
+        ]
+    return found
+
+
+def _print_table(found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(str(file)), title_justify="left", title_style="bold")
+    said = found.get("label") or "; ".join(found.get("labels", ()))
+    title = f"{found['file']}: {said}" if said else found["file"]
+    table = Table(title=escape(title), title_justify="left", title_style="bold")
     table.add_column("label")
-    table.add_column("cosine", justify="right")
-    table.add_column("p", justify="right")
-    for k in sorted(range(len(names)), key=lambda k: -scores[k]):
-        table.add_row(escape(names[k]), f"{scores[k]:.3f}", f"{p[k]:.3f}")
-    Console().print(table)
+    table.add_column("score" if "labels" in found else "cosine", justify="right")
+    if "p" in found:
+        table.add_column("p", justify="right")
+    scores = found["scores"]
+    for label in sorted(scores, key=lambda label: -scores[label]):
+        table.add_row(escape(label), f"{scores[label]:.3f}", *([f"{found['p'][label]:.3f}"] if "p" in found else []))
+    console = Console()
+    console.print(table)
+    for k, level in enumerate(found.get("levels", ())[:-1], 1):
+        ranked = sorted(level, key=lambda name: -level[name])
+        console.print(f"  level {k}: " + ", ".join(f"{escape(name)} {level[name]:.3f}" for name in ranked))

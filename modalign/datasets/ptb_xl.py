@@ -57,6 +57,25 @@ def fold_split(fold: int) -> str:
     return "train" if fold <= 8 else "val" if fold == 9 else "test"
 
 
+ABOUT = ("sex", "age", "site", "device")
+"""Columns of the table that the manifest keeps, for figures by subgroup."""
+SEX = {0: "male", 1: "female"}
+
+
+def said_of(record: Mapping[Any, Any], column: str) -> str:
+    """What the table says of a person or a device, as a manifest's cell; empty where it says nothing.
+
+    Ages over 89 become 90; the table mostly has them as 300.
+    """
+    value = record[column]
+    if pd.isna(value) or column not in ("age", "sex", "site"):
+        return "" if pd.isna(value) else " ".join(str(value).split())
+    number = int(float(value))
+    if column == "sex":
+        return SEX.get(number, "")
+    return str(min(number, 90) if column == "age" else number)
+
+
 def labels_of(codes: dict[str, float], statements: pd.DataFrame, task: str) -> list[str]:
     """The labels of a record's SCP codes; likelihoods are left aside, as in the official aggregation."""
     known = [code for code in codes if code in statements.index]
@@ -96,6 +115,7 @@ def prepare(root: Path, out: Path, *, task: str = "super", rate: str = "100", te
             "labels": ";".join(labels_of(codes, statements, task)),
             "ecg": path,
             "fold": int(record["strat_fold"]),
+            **{column: said_of(record, column) for column in ABOUT if column in table},
         }
         if text != "none":
             said = labels_of(codes, statements, "all")

@@ -19,7 +19,10 @@ from torch import Tensor, nn
 
 from modalign.errors import ReadError, RecipeError, suggest
 from modalign.modalities.descriptions import LabelSet
+from modalign.modalities.messages import describe_source, first_problem
 from modalign.modalities.spans import TokenSpans, default_cells, lay
+
+Composition = Literal["sequence", "mixture"]
 
 
 @dataclass(frozen=True)
@@ -209,6 +212,7 @@ class Modality:
         default_encoder: the name used where a recipe names none.
         fields: what a manifest may say of a source in `<modality>.<key>` columns, a pydantic model.
         augmentations: augmentation name -> class.
+        compositions: how two of its recordings can be made into one (see `compose`).
         is_path: whether a manifest's cell is a path (True) or the content itself (text).
         private: whether its recordings may show patients; reports then show none unasked, and no ids. Safe by default.
         templates: prompt templates with `{label}`.
@@ -226,6 +230,7 @@ class Modality:
     augmentations: ClassVar[Mapping[str, type[Augmentation]]] = {}
     is_path: ClassVar[bool] = True
     private: ClassVar[bool] = True
+    compositions: ClassVar[tuple[Composition, ...]] = ()
     templates: ClassVar[tuple[str, ...]] = ("{label}",)
     negations: ClassVar[tuple[str, ...]] = ("no {label}",)
     descriptions: ClassVar[Mapping[str, Sequence[str]]] = {}
@@ -268,6 +273,20 @@ class Modality:
     def summary_features(self, signal: Signal) -> np.ndarray[Any, Any] | None:
         """A fixed-length vector of hand features for the linear floor, or None where there is no such floor."""
         return None
+
+    def compose(self, first: Signal, second: Signal, how: Composition, ratio: float = 0.5) -> Signal:
+        """Two recordings made into one, for tests of what an encoder knows of order and mixture.
+
+        Args:
+            first: a recording.
+            second: another.
+            how: one of `compositions`: "sequence" (first, then second) or "mixture" (both at once).
+            ratio: of a mixture: how loud the first is beside the second, from 0 to 1.
+
+        Raises:
+            ReadError: the two do not go together.
+        """
+        raise NotImplementedError("abstract: a modality with compositions composes two recordings")
 
     def plot(self, signal: Signal, ax: Any, relevance: Tensor | None = None) -> None:
         """Draw a signal as people of its field look at it; here, its channels over seconds.
@@ -366,23 +385,3 @@ def augment(signal: Signal, augmentations: Sequence[Augmentation], generator: to
         if torch.rand((), generator=generator) < augmentation.p:
             signal = augmentation.apply(signal, generator)
     return signal
-
-
-def describe_source(source: Any) -> str:
-    """How an error names a source: its path, its text (cut), or what kind of array it is."""
-    if isinstance(source, (str, Path)):
-        text = str(source)
-        return text if len(text) <= 200 else f"{text[:200]}..."
-    shape = getattr(source, "shape", None)
-    return f"in-memory {type(source).__name__}" + (f" of shape {tuple(shape)}" if shape is not None else "")
-
-
-def first_problem(error: ValidationError) -> str:
-    """One line for a pydantic error: the key, what is wrong, and the value given."""
-    problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"]) or "value"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        return f"{where} is not a key that is known here"
-    given = "" if problem["type"] == "missing" else f" (given: {problem['input']!r})"
-    return f"{where}: {message}{given}"

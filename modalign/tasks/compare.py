@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from modalign.tasks.results import Table
 
 Array = NDArray[Any]
 SWAPS = 10_000
-AREA_SWAPS = 2000
+AREA_SWAPS = 1000
 """Fewer for areas, since each swap ranks the scores anew."""
 DECIDED = ("accuracy", "balanced accuracy", "macro F1")
 
@@ -46,7 +47,12 @@ class Compared:
 
 
 def compare(
-    a: Predictions, b: Predictions, swaps: int = SWAPS, area_swaps: int = AREA_SWAPS, seed: int = 0
+    a: Predictions,
+    b: Predictions,
+    swaps: int = SWAPS,
+    area_swaps: int = AREA_SWAPS,
+    seed: int = 0,
+    advance: Callable[[int], None] | None = None,
 ) -> dict[str, Compared]:
     """Compare two models on the same rows, figure by figure.
 
@@ -60,6 +66,7 @@ def compare(
         swaps: random swaps where all would be more.
         area_swaps: the same, for AUROC and AUPRC.
         seed: of resampling and swaps.
+        advance: called with the classes done, for a progress bar.
 
     Raises:
         ManifestError: the two are not of the same rows.

@@ -15,11 +15,13 @@ from modalign.align.config import Recipe
 from modalign.align.manifest import Manifest, Row
 from modalign.align.model import AlignmentModel
 from modalign.errors import ManifestError, ModelError
+from modalign.modalities.registry import get_modality
 from modalign.tasks.evaluate import MODEL, evaluate_zero_shot, rows_to_embed
 from modalign.tasks.evaluation import (
     Evaluation,
     Table,
     chance,
+    few_groups,
     interval_note,
     predictions_file,
     score_result,
@@ -118,11 +120,22 @@ def cross_validate(
         _run_fold(recipe, with_fold(manifest, numbers, k, folds), folder_of(k), tower, f"fold {k} of {folds}", bar)
     if recipe.training.cache == str(out / "cache"):
         shutil.rmtree(out / "cache", ignore_errors=True)
-    return put_together(manifest, [folder_of(k) for k in range(1, folds + 1)], tower, by)
+    kind = get_modality(recipe.towers[tower].modality or tower)
+    return put_together(manifest, [folder_of(k) for k in range(1, folds + 1)], tower, by, named=not kind.private)
 
 
-def put_together(manifest: Manifest, folders: Sequence[Path], tower: str, by: Sequence[str] = ()) -> Evaluation:
-    """One evaluation of the folds' saved predictions."""
+def put_together(
+    manifest: Manifest, folders: Sequence[Path], tower: str, by: Sequence[str] = (), named: bool = False
+) -> Evaluation:
+    """One evaluation of the folds' saved predictions.
+
+    Args:
+        manifest: all rows.
+        folders: of the folds.
+        tower: which modality was classified.
+        by: columns of the manifest for subgroups.
+        named: whether groups may be named in a table; patients are numbered.
+    """
     said = [json.loads((folder / "metrics.json").read_text()) for folder in folders]
     names = [r["name"] for r in said[0]["results"]]
     methods = [n for n in names if all((folder / _file(n)).is_file() for folder in folders)]
@@ -133,7 +146,7 @@ def put_together(manifest: Manifest, folders: Sequence[Path], tower: str, by: Se
     rows = tested.rows
     results = [chance(rows, main.labels)]
     for name, predictions in pooled.items():
-        note = next(r["note"] for r in said[0]["results"] if r["name"] == name) if name != MODEL else ""
+        note = next(r["note"] for r in said[0]["results"] if r["name"] == name) if name != MODEL else few_groups(rows)
         line = score_result(name, predictions.scores, rows, main.labels, note)
         results.append(replace(line, decided=predictions.decided))
     protocols = list(dict.fromkeys(s["protocol"] for s in said))
@@ -155,7 +168,7 @@ def put_together(manifest: Manifest, folders: Sequence[Path], tower: str, by: Se
     evaluation.tables.insert(0, fold_table(said, main.metric))
     groups = {row.group for row in rows if row.group}
     if 1 < len(groups) <= MOST_GROUPS:
-        evaluation.tables.insert(1, group_table(evaluation))
+        evaluation.tables.insert(1, group_table(evaluation, named))
     return evaluation
 
 
@@ -184,21 +197,31 @@ def fold_table(said: Sequence[dict[str, Any]], metric: str) -> Table:
     return Table("Folds", columns, rows, "A figure of a fold rests on its own groups alone.")
 
 
-def group_table(evaluation: Evaluation) -> Table:
-    """Each group's own figure: what the spread between people is, where an interval cannot say it."""
+def group_table(evaluation: Evaluation, named: bool = False) -> Table:
+    """Each group's own figure, and their mean with Student's t interval: the spread between people, also of few."""
+    from scipy.stats import t
+
     scores, labels = evaluation.main.scores, evaluation.labels
     assert scores is not None
+    auroc = evaluation.metric != "accuracy"
     names = sorted({row.group for row in evaluation.rows if row.group})
     rows: list[list[str | float]] = []
-    auroc = evaluation.metric != "accuracy"
-    for name in names:
+    for k, name in enumerate(names):
         index = [i for i, row in enumerate(evaluation.rows) if row.group == name]
         own = [evaluation.rows[i] for i in index]
-        rows.append([name, len(index), score_result(name, scores[index], own, labels, auroc=auroc).value])
-    values = [float(row[2]) for row in rows]
-    note = (
-        f"From {np.nanmin(values):.3f} to {np.nanmax(values):.3f}, standard deviation {np.nanstd(values, ddof=1):.3f}."
-    )
+        value = score_result("", scores[index], own, labels, auroc=auroc).value
+        rows.append([name if named else f"group {k + 1}", len(index), value])
+    values = np.array([float(row[2]) for row in rows])
+    values = values[~np.isnan(values)]
+    note = ""
+    if len(values) > 1:
+        half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
+        rows.append(["mean", "", float(values.mean())])
+        note = (
+            f"From {values.min():.3f} to {values.max():.3f}, standard deviation {values.std(ddof=1):.3f}. 95 % "
+            f"interval of the mean over people, by Student's t with {len(values)} groups: {values.mean() - half:.3f} - "
+            f"{values.mean() + half:.3f}."
+        )
     return Table("Groups", ["group", "rows", evaluation.metric], rows, note)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any, Literal
 
+import numpy as np
 from torch import Tensor
 
 from modalign.align.data import AlignmentDataset
 from modalign.align.embed import Advance, embed_split
 from modalign.align.manifest import Manifest
+from modalign.align.metrics import Calibration
 from modalign.align.model import AlignmentModel
 from modalign.errors import ManifestError
 from modalign.tasks.evaluation import (
@@ -23,11 +26,15 @@ from modalign.tasks.evaluation import (
     score_result,
     unscored_labels,
 )
+from modalign.tasks.fit_rows import EncodedRows, fit_classifier, is_transductive
 from modalign.tasks.floor import linear_floor
+from modalign.tasks.hierarchy import Hierarchy
+from modalign.tasks.prompting import Prompting
 from modalign.tasks.subgroups import subgroups_of
 from modalign.tasks.text_side import gap_of, limit_table
 from modalign.tasks.val_constants import fitted_calibration, own_calibration, thresholds, val_rows
 from modalign.tasks.zero_shot import ZeroShotClassifier
+from modalign.tasks.zero_shot_tables import zero_shot_tables
 
 MODEL = "modalign"
 
@@ -101,14 +108,21 @@ def baselines(
         usable = train.take([i for i, r in enumerate(train.rows) if r.labels and tower in r.sources])
         scores = linear_floor(test.with_manifest(usable), test, tower, labels) if usable.rows else None
         if scores is not None:
-            results.append(score_result("linear", scores, rows, labels, "logistic regression on hand features"))
+            line = score_result("linear", scores, rows, labels, "logistic regression on hand features")
+            several = any(len(row.labels) > 1 for row in rows)
+            results.append(replace(line, decided=(scores > 0).astype(int)) if several else line)  # even odds
     return results
 
 
-def rows_to_embed(manifest: Manifest, split: str, tower: str, models: int = 1) -> int:
-    """How many rows `evaluate_zero_shot` embeds, for a progress bar: those of the split and of val, once a model."""
+def rows_to_embed(manifest: Manifest, split: str, tower: str, models: int = 1, fit_on: str = "") -> int:
+    """How many rows `evaluate_zero_shot` embeds, for a progress bar: those of the split and of val, once a model.
+
+    `fit_on` is the split that something is fitted on; those of train are embedded for that alone.
+    """
     val = val_rows(manifest, split, tower)
-    return models * (len(labelled(manifest, split, tower).rows) + (len(val.rows) if val else 0))
+    train = [r for r in manifest.rows if r.split == "train" and r.labels and tower in r.sources]
+    more = len(train) if fit_on == "train" and split not in ("train", "all") else 0
+    return models * (len(labelled(manifest, split, tower).rows) + (len(val.rows) if val else 0) + more)
 
 
 def evaluate_zero_shot(
@@ -123,6 +137,10 @@ def evaluate_zero_shot(
     untrained: AlignmentModel | None = None,
     advance: Advance | None = None,
     by: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+    fit_on: str = "val",
+    tree: Hierarchy | None = None,
+    rule: Literal["children", "path"] = "children",
 ) -> Evaluation:
     """Classify a split by prompts; every row is encoded once a model.
 
@@ -137,22 +155,33 @@ def evaluate_zero_shot(
         untrained: the baseline with random encoders, if there is one.
         advance: for a progress bar, called with the rows done; `rows_to_embed` says how many there are.
         by: columns of the manifest for subgroups; see `subgroups_of`.
+        options: further ones of `ZeroShotClassifier` (`ensemble`, `multi_label`, `debias`, ...).
+        fit_on: the split that `debias` and `reject_rate` learn from.
+        tree: groups of the labels, for figures at every level.
+        rule: how groups are scored; see `HierarchicalZeroShot`.
 
     Raises:
         ManifestError: no labelled rows, or no such column.
         ModelError: no such tower.
+        RecipeError: options that cannot be used.
     """
     part = model.tower(tower)
     kept, val = labelled(manifest, split, tower), val_rows(manifest, split, tower)
     subgroups = subgroups_of(kept, by)
     labels = manifest.vocabulary  # not the split's alone: a class that it happens to lack can still be chosen
-    several = any(len(row.labels) > 1 for row in kept.rows)
+    options = dict(options or {})
+    several = any(len(row.labels) > 1 for row in kept.rows) or options.get("multi_label") is not None
+    if several:
+        options["multi_label"] = options.get("multi_label") or "cosine"
+    asked = Prompting(templates, descriptions, text, options)
+    tree = tree and tree.keep(labels)
     test = dataset_of(model, kept)
-    said = descriptions if descriptions is not None else ({} if templates else kept.descriptions)
-    classifier = ZeroShotClassifier(model, tower, labels, templates, said, text)
+    classifier = asked.classifier(model, tower, labels, kept.descriptions)
     embedded = embed_split(model, test, tower, advance=advance)
-    scores = classifier.decision_function(embedded.embeddings)
-    held = score(model, dataset_of(model, val), tower, labels, templates, said, text, advance) if val else None
+    encoded = EncodedRows(model, tower, advance)
+    encoded.add(kept, embedded.embeddings)
+    fit_notes = fit_classifier(classifier, manifest, split, fit_on, encoded)
+    scores, held = _scores(classifier, encoded, kept, val)
     results = baselines(manifest, test, tower, labels)
     notes = [interval_note(kept.rows), *_warnings(manifest, kept, model)]
     if untrained is None:
@@ -161,31 +190,25 @@ def evaluate_zero_shot(
             "makes one (not with --no-untrained); without it a figure may owe little to training."
         )
     else:
-        twin = [
-            score(untrained, dataset_of(untrained, rows), tower, labels, templates, said, text, advance)
-            for rows in (kept, *([val] if val else []))
-        ]
-        line = score_result("untrained", twin[0], kept.rows, labels, "frozen random encoder, trained projection")
-        results.insert(1, _decide(line, twin[1], val, labels) if several and val else line)
-    main = score_result(MODEL, scores, kept.rows, labels, few_groups(kept.rows))
-    results.append(_decide(main, held, val, labels) if several and val and held is not None else main)
-    fewest = min(len(p) for p in classifier.prompts.values())
-    if fewest > 1:
-        singles = single_prompts(model, test, tower, classifier.prompts, text, embedded.embeddings)
-        values = [r.value for r in singles]
-        notes.append(
-            f"With one prompt a class instead of all: worst {min(values):.3f}, mean {sum(values) / len(values):.3f}, "
-            f"best {max(values):.3f} of {len(values)}."
-        )
+        twin = asked.classifier(untrained, tower, labels, kept.descriptions)
+        bare_rows = EncodedRows(untrained, tower, advance)
+        fit_classifier(twin, manifest, split, fit_on, bare_rows)
+        bare, bare_held = _scores(twin, bare_rows, kept, val)
+        line = _line("untrained", bare, kept, labels, several, "frozen random encoder, trained projection")
+        results.insert(1, _decide(line, bare_held, val, labels) if several and val else line)
+    main = _line(MODEL, scores, kept, labels, several, few_groups(kept.rows))
+    results.append(_decide(main, held, val, labels) if several and val else main)
+    notes += fit_notes
     left_out = unscored_labels(kept.rows, labels) if several else []
     if left_out:
         notes.append(f"Left out of macro AUROC, since all rows have them or none has: {', '.join(left_out)}.")
     fitted, about = None, "No labelled val rows apart from those evaluated, so nothing is fitted."
-    if val and held is not None:
+    if val:
         fitted, about = fitted_calibration(held, val.rows, labels, several)
     evaluation = Evaluation(
         title=f"Classification of {part.modality.name} by prompts, split {split}",
-        protocol=protocol_of(model.record, manifest, split),
+        protocol=protocol_of(model.record, manifest, split)
+        + (", transductive" if is_transductive(classifier, split, fit_on) else ""),
         metric="macro AUROC" if several else "accuracy",
         labels=labels,
         rows=kept.rows,
@@ -195,11 +218,12 @@ def evaluate_zero_shot(
         classes=classifier.class_embeddings,
         scale=model.temperature().item(),
         subgroups=subgroups,
-        own=own_calibration(model, several),
+        own=_own_calibration(classifier, several),
         fitted=fitted,
     )
     evaluation.measure_all(about)
     gap = gap_of(model, test, tower, text, embedded)
+    evaluation.tables += zero_shot_tables(classifier, embedded.embeddings, kept.rows, several, tree, rule)
     evaluation.tables += [limit_table(model, test, text, classifier.prompts), *([gap] if gap else [])]
     return evaluation
 
@@ -215,6 +239,25 @@ def _warnings(manifest: Manifest, kept: Manifest, model: AlignmentModel) -> list
     if manifest.official_split or (model.record or {}).get("official_split"):
         notes.append("The data set's official split: groups may cross it, so this is not subject-independent.")
     return notes
+
+
+def _scores(
+    classifier: ZeroShotClassifier, encoded: EncodedRows, kept: Manifest, val: Manifest | None
+) -> tuple[Array, Array]:
+    """Scores of the rows, and of val (none: no rows)."""
+    none = np.zeros((0, len(classifier.labels)))
+    return classifier.decision_function(encoded(kept)), classifier.decision_function(encoded(val)) if val else none
+
+
+def _line(name: str, scores: Array, kept: Manifest, labels: Sequence[str], several: bool, note: str) -> Result:
+    return score_result(name, scores, kept.rows, labels, note, auroc=several)
+
+
+def _own_calibration(classifier: ZeroShotClassifier, several: bool) -> Calibration | None:
+    """Probabilities as the classifier makes them; the model's own for raw cosines."""
+    if classifier.multi_label == "pairs":
+        return Calibration((classifier.probability_scale(),), (0.0,), several=True)
+    return own_calibration(classifier.model, several) if several else Calibration((classifier.probability_scale(),))
 
 
 def _decide(result: Result, held: Array, val: Manifest, labels: Sequence[str]) -> Result:

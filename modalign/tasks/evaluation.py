@@ -239,7 +239,11 @@ def interval_note(rows: Sequence[Row], crossval: bool = False) -> str:
             note += " Rows are taken as independent; if they are windows of recordings, name these in 'cluster'."
     elif len(groups) < FEW_GROUPS:
         note += " So few groups say little of other people, and the intervals are too narrow: "
-        note += "see each group's figure." if crossval else "cross-validate by group with 'modalign crossval'."
+        note += (
+            "see the mean over groups and its interval."
+            if crossval
+            else "cross-validate by group with 'modalign crossval'."
+        )
     return note
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from modalign.tasks.figures import Figure, Measured
+from modalign.tasks.predictions import FEW_GROUPS
 from modalign.tasks.results import Table
 
 NONE = float("nan")
@@ -45,11 +46,13 @@ def class_table(measured: Measured, several: bool) -> Table:
             row["label"],
             row["rows"],
             *(row[name].value for name in named),
-            *(shown for area in ("AUROC", "AUPRC") for shown in (row[area].value, between(row[area]))),
+            row["AUROC"].value,
+            between(row["AUROC"]),
+            row["AUPRC"].value,
         ]
         for row in ordered
     ]
-    columns = ["class", "rows", *named, "AUROC", "95 % int.", "AUPRC", "95 % int."]
+    columns = ["class", "rows", *named, "AUROC", "95 % interval", "AUPRC"]
     return Table("Classes", columns, rows, f"AUROC and AUPRC: each class against the others. The lowest {first} first.")
 
 
@@ -63,6 +66,8 @@ def calibration_table(measured: Measured, several: bool, note: str = "") -> Tabl
     if not rows:
         return None
     what = "every label of every row; fitted: a logistic curve a label" if several else "the chosen class"
+    if "own" not in measured.calibration:
+        note = f"The model's own temperature makes no probabilities of several labels. {note}"
     columns = ["temperature", "scale", "ECE", "ECE, equal mass", "Brier", "log loss"]
     return Table("Calibration", columns, rows, f"15 bins; of {what}. Scale: 1 / temperature. {note}".strip())
 
@@ -76,15 +81,16 @@ def subgroup_tables(measured: Measured) -> list[Table]:
             [row["name"], row["rows"], row["groups"] or "", row[metric].value, between(row[metric])]
             for row in found["subgroups"]
         ]
-        note = ""
+        notes = []
         if gap:
             difference: Figure = gap["difference"]
             rows.append([f"gap: {gap['best']} less {gap['worst']}", "", "", difference.value, between(difference)])
-            note = "The gap is between the best and the worst, so some of it is chance; subgroups may differ in classes"
-            note += " too."
-            if metric != "accuracy":
-                note += " It is over the labels that both can be scored by."
-        tables.append(Table(f"By {column}", [column, "rows", "groups", metric, "95 % interval"], rows, note))
+            over = "" if metric == "accuracy" else ", over the labels that both can be scored by"
+            notes.append(f"Gap: the best less the worst{over}; with many subgroups some of it is chance.")
+        few = [row["name"] for row in found["subgroups"] if 0 < row["groups"] < FEW_GROUPS]
+        if few:
+            notes.append(f"Under {FEW_GROUPS} groups, so the interval is too narrow: {', '.join(few)}.")
+        tables.append(Table(f"By {column}", [column, "rows", "groups", metric, "95 % interval"], rows, " ".join(notes)))
     return tables
 
 
@@ -102,4 +108,5 @@ def gap_table(figures: Mapping[str, float], tower: str, text: str, pairs: int, d
 def between(figure: Figure) -> str:
     """An interval in words; empty where there is none."""
     low, high = figure.interval
-    return "" if np.isnan(low) else f"{low:.3f} - {high:.3f}"
+    dash = "to" if low < 0 else "-"
+    return "" if np.isnan(low) else f"{low:.3f} {dash} {high:.3f}"

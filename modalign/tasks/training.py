@@ -206,6 +206,7 @@ def _differing(a: Any, b: Any, key: str = "") -> Iterator[str]:
 def record_of(recipe: Recipe, manifest: Manifest, rows: Manifest) -> dict[str, Any]:
     """What the model folder says of its training: no ids, and groups as salted hashes."""
     salt = secrets.token_hex(8)
+    here = recipe.model_copy(update={"training": recipe.training.model_copy(update={"cache": None})})
     return {
         "manifest_sha256": manifest.sha256,
         "salt": salt,
@@ -217,7 +218,7 @@ def record_of(recipe: Recipe, manifest: Manifest, rows: Manifest) -> dict[str, A
         "official_split": manifest.official_split,
         "descriptions": {label: list(s) for label, s in rows.descriptions.items() if label in rows.labels},
         "text": recipe.text,
-        "recipe": without_paths(recipe.model_dump(mode="json")),
+        "recipe": without_paths(here.model_dump(mode="json")),
     }
 
 

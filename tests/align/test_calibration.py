@@ -25,6 +25,7 @@ def test_ece_by_hand():
     assert curve.counts.tolist() == [1, 2, 1]
     assert curve.accuracy.tolist() == [0, 0.5, 1]
     assert expected_calibration_error(np.array([0.0, 1.0]), np.array([0, 1])) == 0
+    assert reliability_curve(np.array([0.5, 0.3, 0.6]), right[:3], 2).counts.tolist() == [2, 1]  # 0.5 is of (0, 0.5]
 
 
 def test_bins_of_equal_mass_keep_equal_confidences_together():

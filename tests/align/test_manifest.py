@@ -192,3 +192,12 @@ def test_an_empty_caption_among_several_is_refused():
     table = pd.DataFrame({"id": ["a"], "text": [["x", None]]})
     with pytest.raises(ManifestError, match="a text or a list of texts"):
         parse_table(table, TOWERS)
+
+
+def test_only_some_labels(manifest_file):
+    manifest = read_manifest(manifest_file, {"text": get_modality("text"), "tone": get_modality("tone")})
+    some = manifest.only(["low", "high"])
+    assert some.vocabulary == some.labels == ["high", "low"]
+    assert len(some.rows) == 24
+    with pytest.raises(ManifestError, match="no row has the label 'lo'"):
+        manifest.only(["lo"])

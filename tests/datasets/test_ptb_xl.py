@@ -70,6 +70,15 @@ def test_texts(root: Path, tmp_path: Path) -> None:
     assert set(said) == set(ptb_xl.SUPER.values())
 
 
+def test_columns_for_subgroups(root: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(ptb_xl.prepare(root, tmp_path / "p.csv"), dtype=str, keep_default_na=False)
+    assert table["sex"].value_counts().to_dict() == {"female": 251, "male": 249}
+    assert table["site"].value_counts().to_dict() == {"0": 256, "1": 161, "3": 66, "2": 17}
+    assert table["device"].value_counts()["CS-12 E"] == 255
+    assert table["age"].iloc[:3].tolist() == ["56", "19", "37"]
+    assert table["age"][table["age"] != ""].astype(int).max() == 90
+
+
 def test_500_hz_where_the_files_are(root: Path, tmp_path: Path) -> None:
     manifest = read(root, tmp_path, rate="500")
     assert len(manifest.rows) == 40

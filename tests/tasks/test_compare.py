@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,6 +75,16 @@ def test_what_is_swapped():
     few = case(n=30, groups=3)
     table = comparison_table(compare(few, few), "one", "two", few)
     assert "With 3 groups no p can be below 0.25" in table.note
+
+
+def test_the_code_of_the_page_runs(monkeypatch, capsys):
+    root = Path(__file__).parents[2]
+    monkeypatch.chdir(root)
+    code = (root / "docs" / "tasks" / "evaluate.md").read_text().split("```python\n")[1].split("```")[0]
+    exec(compile(code, "evaluate.md", "exec"), {})
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("{'value': 0.735,")
+    assert second == "1.0"
 
 
 def test_the_command(two, tmp_path):

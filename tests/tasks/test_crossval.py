@@ -84,7 +84,11 @@ def test_every_row_is_tested_once_by_a_model_that_never_saw_its_group(text_check
     found = {table.title: table for table in evaluation.tables}
     assert list(found)[:2] == ["Folds", "Groups"]
     assert [row[3] for row in found["Folds"].rows[:3]] == pytest.approx([r.mean() for r in right])
-    assert len(found["Groups"].rows) == 6
+    *groups, mean = found["Groups"].rows
+    assert [row[0] for row in groups] == [f"group {k}" for k in range(1, 7)]  # whose tones they are is not said
+    assert mean[2] == pytest.approx(np.mean([row[2] for row in groups]))
+    assert "Student's t with 6 groups" in found["Groups"].note
+    assert "only 6 groups" in evaluation.main.note
     assert "By half" in found
     evaluation.save(tmp_path / "cv")
     saved = json.loads((tmp_path / "cv" / "metrics.json").read_text())

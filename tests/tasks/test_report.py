@@ -264,7 +264,11 @@ def test_without_matplotlib_a_report_is_made_and_says_so(run, manifest, monkeypa
         gallery(one, get_modality("tone"), "tone", 1)
 
 
-def test_the_command_writes_report_and_card_without_ids_or_paths(run, manifest, manifest_file, tmp_path):
+def test_the_command_writes_report_and_card_without_ids_or_paths(
+    run, manifest, manifest_file, tmp_path, text_checkpoint
+):
+    for file in run.rglob("*.json"):  # what is pushed says nothing of this machine
+        assert str(text_checkpoint.parent) not in file.read_text()
     out = tmp_path / "out"
     words = ["evaluate", str(run), str(manifest_file), "--modality", "tone", "--out", str(out), "--card"]
     result = CliRunner().invoke(app, words, catch_exceptions=False)

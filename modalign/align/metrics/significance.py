@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +82,9 @@ def paired_permutation(
     return Permutation(observed, permutation_p(observed, (2 * swaps - 1) @ gain / len(a), exact), exact, count)
 
 
-def swapped_areas(truth: Array, a: Array, b: Array, unit: Array, swaps: Array) -> tuple[Array, Array]:
+def swapped_areas(
+    truth: Array, a: Array, b: Array, unit: Array, swaps: Array, advance: Callable[[int], None] | None = None
+) -> tuple[Array, Array]:
     """Differences (a less b) of macro AUROC and macro AUPRC when groups swap their scores.
 
     Scores are put as ranks within each model and class first, since two models' scores are of different scales
@@ -94,6 +96,7 @@ def swapped_areas(truth: Array, a: Array, b: Array, unit: Array, swaps: Array) -
         b: (N, C) of the second.
         unit: (N,) the group of each row.
         swaps: (D, U) from `group_swaps`: 1 where a group keeps its model.
+        advance: called with the classes done, for a progress bar.
 
     Returns:
         Two arrays (D,).
@@ -104,6 +107,8 @@ def swapped_areas(truth: Array, a: Array, b: Array, unit: Array, swaps: Array) -
     ours, theirs = np.concatenate([swaps, 1 - swaps], axis=1), np.concatenate([1 - swaps, swaps], axis=1)
     differences = np.full((2, len(swaps), truth.shape[1]), np.nan)
     for c in range(truth.shape[1]):
+        if advance:
+            advance(1)
         if not 0 < truth[:, c].sum() < len(truth):
             continue
         ranks = np.concatenate([rankdata(a[:, c]), rankdata(b[:, c])])

@@ -11,11 +11,13 @@ from torch import Tensor
 from modalign.modalities.audio.augment import AUGMENTATIONS
 from modalign.modalities.audio.encoders import ENCODERS
 from modalign.modalities.audio.fields import AudioFields
+from modalign.modalities.audio.mixing import concatenate, mix
 from modalign.modalities.audio.plot import plot_audio
 from modalign.modalities.audio.processing import AudioProcessing
 from modalign.modalities.audio.reader import read_audio
+from modalign.modalities.audio.resample import resample
 from modalign.modalities.audio.summary import log_band_summary
-from modalign.modalities.base import Modality, Signal
+from modalign.modalities.base import Composition, Modality, Signal
 from modalign.modalities.descriptions import Descriptions, LabelSets, read_wording
 from modalign.modalities.registry import register_modality
 
@@ -38,6 +40,7 @@ class Audio(Modality):
     fields = AudioFields
     augmentations = AUGMENTATIONS
     private = False
+    compositions = ("sequence", "mixture")
     templates, negations, opposites = read_wording(Path(__file__).with_name("templates.yaml"))
     descriptions = Descriptions(Path(__file__).with_name("descriptions.yaml"))
     label_sets = LabelSets(Path(__file__).with_name("label_sets.yaml"))
@@ -54,6 +57,15 @@ class Audio(Modality):
     def summary_features(self, signal: Signal) -> np.ndarray[Any, Any]:
         """Mean, standard deviation and 90 % quantile of 40 log-mel bands: (120,), float64."""
         return log_band_summary(signal)
+
+    def compose(self, first: Signal, second: Signal, how: Composition, ratio: float = 0.5) -> Signal:
+        """CompA's synthesis: overlaid by A-weighted loudness, or joined by a fade over a tenth of the shorter one."""
+        assert first.rate is not None
+        assert second.rate is not None
+        rate = int(max(first.rate, second.rate))
+        a, b = resample(first.data[0], first.rate, rate), resample(second.data[0], second.rate, rate)
+        made = mix(a, b, rate, ratio) if how == "mixture" else concatenate(a, b)
+        return Signal(made.float().unsqueeze(0), float(rate), first.channels)
 
     def plot(self, signal: Signal, ax: Any, relevance: Tensor | None = None) -> None:
         """The waveform, and the spectrogram on a mel scale below: see `plot.plot_audio`."""

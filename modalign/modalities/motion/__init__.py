@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from modalign.modalities.base import Modality, Signal
+from modalign.errors import ReadError
+from modalign.modalities.base import Composition, Modality, Signal
 from modalign.modalities.descriptions import Descriptions, LabelSets, read_wording
 from modalign.modalities.motion.augment import (
     ChannelMask,
@@ -59,6 +62,7 @@ class Motion(Modality):
         "keep_locations": KeepLocations,
     }
     private = False
+    compositions = ("sequence",)
     templates, negations, opposites = read_wording(Path(__file__).with_name("templates.yaml"))
     descriptions = Descriptions(Path(__file__).with_name("descriptions.yaml"))
     label_sets = LabelSets(Path(__file__).with_name("label_sets.yaml"))
@@ -80,6 +84,19 @@ class Motion(Modality):
         data = signal.data.double().numpy()
         parts = [data.mean(1), data.std(1), data.min(1), data.max(1), (data**2).mean(1)]
         return np.asarray(np.nan_to_num(np.concatenate(parts)))
+
+    def compose(self, first: Signal, second: Signal, how: Composition, ratio: float = 0.5) -> Signal:
+        """One recording after the other, as where windows of two activities meet.
+
+        Raises:
+            ReadError: they have other channels or rates.
+        """
+        if (first.channels, first.rate) != (second.channels, second.rate):
+            raise ReadError(
+                f"motion of {', '.join(first.channels)} at {first.rate:g} Hz does not go on with "
+                f"{', '.join(second.channels)} at {second.rate:g} Hz; compose recordings of one device"
+            )
+        return replace(first, data=torch.cat([first.data, second.data], -1))
 
     def plot(self, signal: Signal, ax: Any, relevance: Tensor | None = None) -> None:
         """Accelerometers in m/s2 and g, gyroscopes in rad/s, over seconds: see `plot.plot_motion`."""

@@ -83,6 +83,7 @@ def attention_of(window: Window, gradients: bool) -> tuple[list[Tensor], list[Te
     "gradient-weighted attention",
     "it needs self-attention whose tokens stand for parts of the input",
     lambda window: window.spans is not None,
+    compares=False,
 )
 def attention(window: Window) -> Tensor:
     """Relevance of the main input, not negative: each token's, spread over what it stands for.

@@ -41,7 +41,8 @@ def explain(tower: Tower, signal: Signal, target: Target, method: str = "auto") 
         tower: of the model; neither its mode nor its gradients are changed.
         signal: what `Modality.load` returned.
         target: unit embeddings (B, dim) -> (B,).
-        method: "attention", "rollout", "gradients", "occlusion"; "auto": the first that the encoder supports.
+        method: "attention", "rollout", "gradients", "occlusion"; "auto": the first that the encoder supports, and for
+            a recording of several windows, of those that compare windows (gradients, occlusion).
 
     Raises:
         RecipeError: there is no such method, or the encoder does not have what it needs.
@@ -57,7 +58,7 @@ def explain(tower: Tower, signal: Signal, target: Target, method: str = "auto") 
             pooled = torch.cat([tower.encoder(**batch).pooled.float() for batch in batches])
             value = float(target.score(tower({POOLED: pooled.mean(0, keepdim=True)}).float())[0])
         windows = [_window(tower, batch, _score_of(tower, target, pooled, k)) for k, batch in enumerate(batches)]
-        chosen = choose(method, windows[0])
+        chosen = choose(method, windows[0], len(windows) > 1)
         relevances = [METHODS[chosen].compute(window) for window in windows]
         restored = tower.processing.restore(relevances, signal)
     parts = [

@@ -11,6 +11,8 @@ from modalign.errors import MissingExtraError
 from modalign.tasks.explain.registry import Window, register_method
 
 STEPS = 32
+NEAR, MOST_JUMP = 0.01, 0.5
+"""More than half of the way in the first hundredth of it is a jump."""
 AT_ONCE = 8
 """Steps that are computed together."""
 
@@ -29,14 +31,27 @@ def captum_attr() -> Any:
 
 
 def has_gradient(window: Window) -> bool:
-    """Whether the score has a slope at the input, or at the vectors of its ids."""
-    return window.encoder.embedding() is not None or window.gradient() is not None
+    """Whether the score has a slope at the input, and comes to its value by degrees on the way there from nothing.
+
+    A net that normalises its own input by itself (group or layer norm over a clip, without a bias before it) gives the
+    same for an input and a hundredth of it: all that is to be explained happens at nothing, where no step looks, and
+    the gradients along the way sum to 0. Ids have vectors of their own, which are not scaled.
+    """
+    if window.encoder.embedding() is not None:
+        return True
+    if window.gradient() is None:
+        return False
+    with torch.no_grad():
+        way = window.main - window.blank
+        parts = way.new_tensor([0, NEAR, 1]).view(3, *[1] * (way.ndim - 1))
+        nothing, near, there = window.run(window.blank + way * parts)
+    return bool((near - nothing).abs() <= MOST_JUMP * (there - nothing).abs() + 1e-4)
 
 
 @register_method(
     "gradients",
     f"integrated gradients, {STEPS} steps",
-    "it needs a gradient from the embedding to the input",
+    "it needs a score that changes by degrees from nothing to the input",
     has_gradient,
 )
 def gradients(window: Window) -> Tensor:

@@ -69,29 +69,32 @@ Compute = Callable[[Window], Tensor]
 
 @dataclass(frozen=True)
 class Method:
-    """A method: what a legend calls it, what tells whether an encoder has what it needs, and the function itself.
+    """A method.
 
-    `compute` returns relevance in the shape of the main input, without the batch axis.
+    Attributes:
+        title: what a legend says.
+        needs: what an encoder must have, for the error where it does not.
+        suits: whether an encoder has it.
+        compute: relevance in the shape of the main input, without the batch axis.
+        compares: whether it says how much a window counts beside others. What weighs slopes does not: a window that is
+            full of the evidence has little slope left.
     """
 
     title: str
+    needs: str
     suits: Callable[[Window], bool]
     compute: Compute
-    needs: str
+    compares: bool = True
 
 
 METHODS: dict[str, Method] = {}
 """Name -> method; "auto" takes the first that suits the encoder, in this order."""
 
 
-def register_method(name: str, title: str, needs: str, suits: Callable[[Window], bool]) -> Callable[[Compute], Compute]:
-    """Decorator that makes a method known.
-
-    Args:
-        name: what users write.
-        title: what a legend says.
-        needs: what an encoder must have, for the error where it does not.
-        suits: whether an encoder has it.
+def register_method(
+    name: str, title: str, needs: str, suits: Callable[[Window], bool], compares: bool = True
+) -> Callable[[Compute], Compute]:
+    """Decorator that makes a method known, by the name that users write; the rest is as in `Method`.
 
     Raises:
         ValueError: another method has the name.
@@ -100,20 +103,25 @@ def register_method(name: str, title: str, needs: str, suits: Callable[[Window],
     def register(compute: Compute) -> Compute:
         if name in METHODS:
             raise ValueError(f"the method {name!r} is already registered")
-        METHODS[name] = Method(title, suits, compute, needs)
+        METHODS[name] = Method(title, needs, suits, compute, compares)
         return compute
 
     return register
 
 
-def choose(name: str, window: Window) -> str:
+def choose(name: str, window: Window, several: bool) -> str:
     """The method's name; for "auto", the first that suits the encoder.
+
+    Args:
+        name: of the method, or "auto".
+        window: one of the item's.
+        several: whether it has others, so that "auto" takes a method that compares them.
 
     Raises:
         RecipeError: there is no such method, or the encoder does not have what it needs.
     """
     if name == "auto":
-        return next(known for known, method in METHODS.items() if method.suits(window))
+        return next(known for known, m in METHODS.items() if (m.compares or not several) and m.suits(window))
     if name not in METHODS:
         raise RecipeError(f"--method {name!r}: {suggest(name, ['auto', *METHODS])}")
     if not METHODS[name].suits(window):

@@ -35,6 +35,7 @@ def rolled(attentions: Sequence[Tensor]) -> Tensor:
     "attention rollout (the same for any target)",
     "it needs self-attention whose tokens stand for parts of the input",
     lambda window: window.spans is not None,
+    compares=False,
 )
 def rollout(window: Window) -> Tensor:
     """Relevance of the main input, not negative, and the same for every target."""

@@ -103,10 +103,14 @@ def few_shot_features(
     kept = split_rows(
         manifest, tower, ("train", "val", "test"), lambda i: bool(manifest.rows[i].labels), "a label"
     )  # fmt: skip
-    features = encode_rows(model, kept, tower, kinds, untrained, advance)
+    return as_unit(encode_rows(model, kept, tower, kinds, untrained, advance))
+
+
+def as_unit(features: Features) -> Features:
+    """The features as unit rows: aligned embeddings are; the others are scaled by the train rows."""
     train = features.split("train")
     scaled = {k: v if k.endswith(ALIGNED) else unit_features(v, train) for k, v in features.values.items()}
-    return Features(kept, scaled)
+    return Features(features.manifest, scaled)
 
 
 def evaluate_few_shot(
@@ -181,7 +185,7 @@ def evaluate_few_shot(
     for kind in [HAND, *(UNTRAINED + k for k in kinds), *reversed(list(kinds))]:
         results += _results(runs, summaries, kind, most, kind == first)
     val_rows = [row for row in rows if row.split == "val"]
-    return FewShotEvaluation(
+    evaluation = FewShotEvaluation(
         title=f"Few-shot classification of {part.modality.name}, {most} rows a label, split test",
         protocol=protocol_of(model.record, manifest, "test"),
         metric=runs.metric,
@@ -195,6 +199,8 @@ def evaluate_few_shot(
         prompts=prompts,
         floor=results[0],
     )
+    evaluation.measure_all()
+    return evaluation
 
 
 def check_options(shots: Sequence[int], episodes: int, choose_on: str) -> None:

@@ -72,23 +72,24 @@ class Runs:
         labels: of the scores' columns.
         several: whether rows may have several labels.
         runs: all.
+        auroc: macro AUROC for one label a row too, where accuracy would follow the commoner class.
     """
 
     rows: list[Row]
     labels: list[str]
     several: bool
     runs: list[Run]
+    auroc: bool = False
 
     @property
     def metric(self) -> str:
         """What `summaries` tell."""
-        return "macro AUROC" if self.several else "accuracy"
+        return "macro AUROC" if self.several or self.auroc else "accuracy"
 
     def figures(self, key: Key) -> list[tuple[Run, float]]:
         """The runs of a method at a number of shots, and each one's figure."""
-        return [
-            (run, score_of(run.scores, self.rows, self.labels, self.several)) for run in self.runs if run.key == key
-        ]
+        several = self.several or self.auroc
+        return [(run, score_of(run.scores, self.rows, self.labels, several)) for run in self.runs if run.key == key]
 
     def summaries(self) -> dict[Key, Summary]:
         """What each method comes to."""

@@ -19,7 +19,8 @@ from modalign.align.model import POOLED, AlignmentModel, AlignmentOutput, Tower
 from modalign.align.storage import CARD, write_checksums
 from modalign.align.temperature import Temperature
 from modalign.errors import ModelError, RecipeError, suggest
-from modalign.modalities.base import Signal, first_problem
+from modalign.modalities.base import Signal
+from modalign.modalities.messages import first_problem
 from modalign.tasks.finetune.config import FinetuneConfig
 from modalign.tasks.finetune.target import Target
 from modalign.tasks.fusion.embeddings import Encoded

@@ -15,7 +15,16 @@ from modalign.align.manifest import Manifest
 from modalign.align.model import AlignmentModel
 from modalign.errors import ManifestError, RecipeError, suggest
 from modalign.tasks.evaluate import MODEL
-from modalign.tasks.evaluation import Array, Evaluation, Result, Table, chance, protocol_of, unit_of_resampling
+from modalign.tasks.evaluation import (
+    Array,
+    Evaluation,
+    Result,
+    Table,
+    chance,
+    interval_note,
+    protocol_of,
+    unit_of_resampling,
+)
 from modalign.tasks.features import ALIGNED, HAND, TOWER, UNTRAINED, Features, encode_rows, split_rows
 from modalign.tasks.probe.fits import PROBES
 from modalign.tasks.probe.runs import Key, Runs, Summary, r_squared, run_probes
@@ -172,7 +181,7 @@ def evaluate_probe(
             if (kind, name, most) in summaries:
                 own = kind == kinds[0] and name == probes[0]
                 results.append(_result(runs, summaries[kind, name, most], own))
-    return ProbeEvaluation(
+    evaluation = ProbeEvaluation(
         title=f"Probes of {part.modality.name}" + (f" for {target!r}" if target else "") + ", split test",
         protocol=protocol_of(model.record, manifest, "test"),
         metric=runs.metric,
@@ -183,6 +192,9 @@ def evaluate_probe(
         tables=[fractions_table(runs, summaries, fractions, floor)],
         runs=runs,
     )
+    if numbers is None:
+        evaluation.measure_all()
+    return evaluation
 
 
 def check_options(fractions: Sequence[float], probes: Sequence[str]) -> None:
@@ -236,8 +248,8 @@ def fractions_table(runs: Runs, summaries: Mapping[Key, Summary], fractions: Seq
 def _notes(model: AlignmentModel, manifest: Manifest, runs: Runs, regression: bool, seeds: int) -> list[str]:
     notes = [
         "Features are standardised by the rows learnt from, and regularisation is chosen by cross-validation within "
-        f"them; fractions below 100 % are means over {seeds} nested subsets. "
-        f"Intervals resample {unit_of_resampling(runs.rows)[1]} of test."
+        f"them; fractions below 100 % are means over {seeds} nested subsets.",
+        interval_note(runs.rows),
     ]
     if not regression and set(manifest.labels) & set((model.record or {}).get("labels", ())):
         notes.append(

@@ -26,7 +26,8 @@ table { border-collapse: collapse; } caption { text-align: left; font-weight: 60
 th, td { padding: .35rem .75rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: middle; }
 tbody th { font-weight: 400; max-width: 22rem; } thead th { vertical-align: bottom; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-tr.main td, tr.main th { font-weight: 600; }
+tr.main td, tr.main th { font-weight: 600; } tr td.soft { font-weight: 400; min-width: 9rem; }
+td.short { white-space: nowrap; }
 .facts td { white-space: pre-wrap; overflow-wrap: anywhere; }
 .bar { position: relative; width: 200px; margin-top: 2px; height: 14px; background: var(--pale); border-radius: 3px; }
 .bar i { position: absolute; top: 0; left: 0; height: 100%; background: rgba(var(--fill), .55); border-radius: 3px; }
@@ -50,17 +51,18 @@ img { display: block; max-width: 100%; height: auto; border: 1px solid var(--lin
   vertical-align: -2px; }
 pre { background: var(--pale); padding: .75rem 1rem; border-radius: 4px; overflow-x: auto; font-size: .82rem; }
 pre.command { white-space: pre-wrap; overflow-wrap: anywhere; }
-.examples { display: flex; flex-wrap: wrap; gap: 1rem 2rem; } .examples figure { max-width: 100%; }
-.examples .scroll { margin: 0 0 .25rem; }
-@media (max-width: 600px) { .examples img { max-width: none; }
+.examples { display: flex; flex-wrap: wrap; gap: 1rem; } .examples figure { width: var(--w); max-width: 100%; }
+.examples .scroll { margin: 0 0 .25rem; } .examples img { width: var(--w); }
+@media (max-width: 600px) { .examples img { max-width: none; width: min(var(--w), 640px); }
   html { font-size: 15px; } main { margin: 1.25rem auto; padding: 0 .9rem; }
   th, td { padding: .3rem .5rem; } .bar { width: 100px; } }
 @media print { * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } html { font-size: 11px; }
   main { max-width: none; margin: 0; padding: 0; } .scroll, pre { overflow: visible; } pre { white-space: pre-wrap; }
   figure, tr, .headline { break-inside: avoid; } h2, h3, h2 + p, h3 + p { break-after: avoid; } .bar { width: 130px; }
-  svg, img { max-width: 100% !important; min-width: 0 !important; max-height: 22cm; object-fit: contain; }
+  svg, img { max-width: 100% !important; max-height: 22cm; object-fit: contain; }
   th, td { padding: .25rem .4rem; } .matrix td { min-width: 0; }
-  .charts { grid-template-columns: 1fr 1fr; } .small { grid-template-columns: repeat(3, 1fr); }
+  .examples { display: block; } .charts { grid-template-columns: 1fr 1fr; }
+  .small { grid-template-columns: repeat(3, 1fr); }
   details::details-content { content-visibility: visible; block-size: auto; } }
 """
 
@@ -85,7 +87,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str | float]], name: s
 
 def _cell(value: str | float, first: bool) -> str:
     tag = "th scope='row'" if first else "td"
-    kind = "" if isinstance(value, str) else " class=n"
+    short = " class=short" if not first and len(str(value)) < 18 else ""
+    kind = short if isinstance(value, str) else " class=n"
     return f"<{tag}{kind}>{esc(written(value))}</{tag[:2]}>"
 
 

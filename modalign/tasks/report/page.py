@@ -81,8 +81,8 @@ def _section(evaluation: Evaluation, projection: str, page: str) -> str:
         f"<p class='soft'>{esc(counts)}</p>{_headline(evaluation, main)}{_results(evaluation, main)}"
         + (f"<ul class='soft'>{notes}</ul>" if notes else "")
         + (_figures(evaluation, main) if main is not None and main.scores is not None else "")
-        + map_section(evaluation, projection)
         + "".join(_further(further) for further in evaluation.tables)
+        + map_section(evaluation, projection)
     )
 
 
