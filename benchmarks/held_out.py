@@ -9,7 +9,7 @@ several. Each set is trained without each of its labels in turn, by its recipe, 
 (sentences that name one property each, shared between labels; demo only), `both`. The demo's windows do not overlap
 here, and it trains for 6 epochs, so that it ends in minutes.
 
-JSON: rows with `dataset`, `wording`, `metric`, `unseen`, `seen`, `harmonic`, `gamma`, `unseen_calibrated`,
+JSON, a line each: `dataset`, `wording`, `metric`, `unseen`, `seen`, `harmonic`, `gamma`, `unseen_calibrated`,
 `seen_calibrated`, `harmonic_calibrated`, `ausuc` (means over labels; for several labels a row `unseen` and `seen` are
 AUROC), `chance`, `sets` (the same by label), `seconds`.
 """
@@ -62,9 +62,10 @@ def demo_wordings() -> dict[str, dict[str, list[str]]]:
 
 def prepared(name: str, root: Path | None, work: Path, epochs: float | None) -> tuple[Any, Any, str, dict[str, Any]]:
     """Recipe, manifest, tower, and wording -> descriptions of a set."""
-    from benchmarks.results import STUDIES, split_by_fold
+    from benchmarks.results import STUDIES
     from modalign.align.config import load_recipe
     from modalign.datasets.registry import prepare
+    from modalign.tasks.crossval import with_fold
     from modalign.tasks.training import modalities_of, open_manifest
 
     if name == "demo":
@@ -78,7 +79,7 @@ def prepared(name: str, root: Path | None, work: Path, epochs: float | None) -> 
     fold = study.folds[-1]
     manifest = open_manifest(recipe, prepare(study.dataset, root / study.folder, work / "manifest.csv", fold.options))
     if fold.test_fold is not None:
-        split_by_fold(manifest, fold.test_fold, fold.folds)
+        manifest = with_fold(manifest, manifest.table["fold"].astype(int).tolist(), fold.test_fold, fold.folds)
     kind = modalities_of(recipe)[study.tower]
     names = {label: [t.replace("{label}", label) for t in kind.templates] for label in manifest.vocabulary}
     return recipe, manifest, study.tower, {"names": names, "sentences": dict(manifest.descriptions)}
@@ -147,9 +148,15 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     root = Path(arguments.root) if arguments.root else None
-    made = [run(n, w, root, arguments.inner, arguments.epochs) for n in arguments.only for w in arguments.wordings]
-    rows = [row for row in made if row is not None]
-    print(json.dumps(rows) if arguments.json else markdown(rows))
+    rows = []
+    for name in arguments.only:
+        for wording in arguments.wordings:
+            row = run(name, wording, root, arguments.inner, arguments.epochs)
+            if row is not None:
+                rows.append(row)
+                print(json.dumps(row) if arguments.json else markdown([row]).splitlines()[-1], flush=True)
+    if not arguments.json:
+        print(f"\n{markdown(rows)}")
 
 
 if __name__ == "__main__":

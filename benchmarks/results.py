@@ -149,9 +149,10 @@ def run_fold(study: Study, number: int, options: Options, work: Path) -> tuple[A
     else:
         folder = work / "run"
         model = train(recipe, manifest, folder, title=f"{study.name} {fold.test_fold or dict(fold.options)}")
-    if options.save:
+    saved = options.save / study.name / str(number) if options.save else folder
+    if saved.resolve() != folder.resolve():  # --save and --models may be one folder
         for name in ("model", "untrained"):
-            shutil.copytree(folder / name, options.save / study.name / str(number) / name, dirs_exist_ok=True)
+            shutil.copytree(folder / name, saved / name, dirs_exist_ok=True)
     untrained = AlignmentModel.from_pretrained(folder / "untrained")
     evaluation = evaluate_zero_shot(model, manifest, study.tower, untrained=untrained)
     if study.rocket and not options.keep_floors:

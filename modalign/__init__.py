@@ -16,9 +16,13 @@ _HOME = {
     "Augmentation": "modalign.modalities.base",
     "Encoder": "modalign.modalities.base",
     "EncoderOutput": "modalign.modalities.base",
-    "FewShotClassifier": "modalign.tasks.few_shot.classifier",
     "Explainer": "modalign.tasks.explain",
     "Explanation": "modalign.tasks.explain",
+    "FewShotClassifier": "modalign.tasks.few_shot.classifier",
+    "FineTuned": "modalign.tasks.finetune.model",
+    "FusionClassifier": "modalign.tasks.fusion.estimator",
+    "HierarchicalZeroShot": "modalign.tasks.hierarchy",
+    "Hierarchy": "modalign.tasks.hierarchy",
     "ManifestError": "modalign.errors",
     "ModalignError": "modalign.errors",
     "Modality": "modalign.modalities.base",
@@ -34,6 +38,7 @@ _HOME = {
     "deletion_insertion": "modalign.tasks.explain",
     "explain_fused": "modalign.tasks.explain",
     "explain_pair": "modalign.tasks.explain",
+    "fine_tune": "modalign.tasks.finetune.run",
     "get_modality": "modalign.modalities.registry",
     "list_modalities": "modalign.modalities.registry",
     "load_recipe": "modalign.align.config",
@@ -74,6 +79,11 @@ if TYPE_CHECKING:
     from modalign.tasks.explain import explain_fused as explain_fused
     from modalign.tasks.explain import explain_pair as explain_pair
     from modalign.tasks.few_shot.classifier import FewShotClassifier as FewShotClassifier
+    from modalign.tasks.finetune.model import FineTuned as FineTuned
+    from modalign.tasks.finetune.run import fine_tune as fine_tune
+    from modalign.tasks.fusion.estimator import FusionClassifier as FusionClassifier
+    from modalign.tasks.hierarchy import HierarchicalZeroShot as HierarchicalZeroShot
+    from modalign.tasks.hierarchy import Hierarchy as Hierarchy
     from modalign.tasks.training import train as train
     from modalign.tasks.zero_shot import ZeroShotClassifier as ZeroShotClassifier
 

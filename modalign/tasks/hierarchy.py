@@ -199,10 +199,14 @@ class HierarchicalZeroShot(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Path of a node -> (N,) its probability among its siblings, or against its absence."""
         names = list(dict.fromkeys(name for path in self.tree.paths for name in path))
         every = clone(self.classifier).set_params(labels=names, reject_rate=None)
+        if every.gamma:  # a group is as seen as all of its labels are
+            known = set(self.classifier.seen_labels())
+            leaves = {name: [p[-1] for p in self.tree.paths if name in p] for name in names}
+            every.set_params(seen=[name for name in names if known.issuperset(leaves[name])])
         if hasattr(self.classifier, "mean_"):
             every.mean_ = self.classifier.mean_
         logits = torch.tensor(every.decision_function(items) * every.probability_scale())
-        found = {}
+        found: dict[tuple[str, ...], Array] = {}
         for above, siblings in self.tree.decisions().items():
             own = logits[:, [names.index(name) for name in siblings]]
             p = own.softmax(-1) if self.classifier.multi_label is None else own.sigmoid()
@@ -237,7 +241,7 @@ class HierarchicalZeroShot(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         for i in range(len(items)):
             at: tuple[str, ...] = ()
             while at in decisions and len(at) < level:
-                at = (*at, max(decisions[at], key=lambda name, above=at: each[*above, name][i]))
+                at = max(((*at, name) for name in decisions[at]), key=lambda path: float(each[path][i]))
             said.append(at[-1])
         return said
 

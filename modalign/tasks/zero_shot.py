@@ -198,17 +198,21 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.multi_label == "pairs":
             scores = scores - combine(items, grouped_embeddings(self.model, self.text, self.negative_prompts))
         if self.gamma:
-            scores = scores - self.gamma * torch.tensor(self._seen(), dtype=scores.dtype)
+            seen = set(self.seen_labels())
+            scores = scores - self.gamma * torch.tensor([label in seen for label in self.labels], dtype=scores.dtype)
         calibrated: Array = scores.numpy()
         return calibrated
 
-    def _seen(self) -> list[bool]:
+    def seen_labels(self) -> list[str]:
+        """The labels that training saw: `seen`, else what the model's record says.
+
+        Raises:
+            RecipeError: neither says any.
+        """
         seen = self.seen if self.seen is not None else (self.model.record or {}).get("labels")
         if seen is None:
-            raise RecipeError(
-                "gamma needs to know which labels training saw, and the model's record does not say; give seen="
-            )
-        return [label in set(seen) for label in self.labels]
+            raise RecipeError("gamma needs the labels that training saw, which the model does not say; give seen=")
+        return list(seen)
 
     def probability_scale(self) -> float:
         """What scores are multiplied by before they become probabilities; see `scale`."""

@@ -31,6 +31,7 @@ CHEXPERT = (
     "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture", "Support Devices",
 )  # fmt: skip
 KERMANY = ("normal", "bacterial pneumonia", "viral pneumonia")
+CHESTXRAY14 = ("Emphysema", "Fibrosis", "Hernia", "Infiltration", "Mass", "Nodule", "Pleural_Thickening")
 MEDNIST = ("AbdomenCT", "BreastMRI", "CXR", "ChestCT", "Hand", "HeadCT")
 
 
@@ -81,10 +82,10 @@ def test_real_files_conform(real_data: Path, tmp_path: Path) -> None:
 def test_templates_and_descriptions() -> None:
     assert len(set(xray.templates)) == len(xray.templates) >= 5
     assert all(template.format(label="edema").count("edema") == 1 for template in xray.templates)
-    for label in (*CHEXPERT, *KERMANY, *MEDNIST):
+    for label in (*CHEXPERT, *CHESTXRAY14, *KERMANY, *MEDNIST):
         assert len(xray.descriptions[label]) >= 4, label
     assert xray.descriptions["pleural_effusion"] == xray.descriptions["Pleural Effusion"]
-    assert len(xray.descriptions) == len({*CHEXPERT, *KERMANY, *MEDNIST})
+    assert len(xray.descriptions) == len({*CHEXPERT, *CHESTXRAY14, *KERMANY, *MEDNIST})
     everything = [sentence for label in xray.descriptions for sentence in xray.descriptions[label]]
     assert all(isinstance(sentence, str) for sentence in everything)
     assert len(everything) == len(set(everything)), "equal texts would be positives of two labels"

@@ -98,6 +98,18 @@ def test_test_labels_and_rows_are_not_looked_at_when_parameters_are_chosen(synth
     assert same == (choose_on == "support")
 
 
+def test_few_validation_rows_are_as_many_as_shots(synthetic):
+    rows, features, text = synthetic
+    methods = {"aligned": ["prototypes"]}
+    few = run_episodes(features, rows, list("abc"), [2], 6, text=text, methods=methods)
+    sixths = np.array([run.validation * 6 for run in few.runs])  # two rows of each of three classes
+    np.testing.assert_allclose(sixths, sixths.round(), atol=1e-9)
+    whole = run_episodes(features, rows, list("abc"), [2], 6, text=text, methods=methods, choose_on="val")
+    thirtieths = np.array([run.validation * 30 for run in whole.runs])
+    np.testing.assert_allclose(thirtieths, thirtieths.round(), atol=1e-9)
+    assert (thirtieths.round() % 5 != 0).any()
+
+
 def test_more_rows_help_and_the_figures_are_those_of_the_scores(synthetic):
     rows, features, _ = synthetic
     runs = run_episodes(features, rows, list("abc"), [1, 8], 5, methods={"aligned": ["prototypes"]})

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from torch.nn import functional as F
 
 from modalign import RecipeError, ZeroShotClassifier, build_model, get_modality, list_modalities
@@ -67,6 +68,14 @@ def test_a_path_of_decisions(model, items):
     deep = [i for i, leaf in enumerate(leaves) if leaf in ("middle", "high")]
     assert deep
     assert [leaves[i] for i in deep] == [("middle", "high")[k] for k in third[deep].argmax(1)]
+
+
+def test_gamma_on_a_path(model, items):
+    flat = ZeroShotClassifier(model, "tone", ["low", "middle", "high", "quiet"], seen=["quiet", "low"], gamma=5.0)
+    tree = HierarchicalZeroShot(flat, Hierarchy.parse(TREE), "path")
+    assert set(tree.predict(items, level=1)) == {"loud"}  # some of its labels are new, so the group counts as new
+    assert set(tree.predict(items)) == {"middle", "high"}
+    assert set(clone(tree).set_params(classifier__gamma=0.0).predict(items)) > {"middle", "high"}
 
 
 @pytest.mark.parametrize(("mode", "rule"), [("pairs", "children"), ("pairs", "path"), ("cosine", "children")])

@@ -173,10 +173,10 @@ def picture(signal: Signal, modality: Modality) -> tuple[str, int]:
 
 
 def _words(pick: Pick, labels: Sequence[str], identifier: str) -> str:
-    said = f"{pick.label} scores {pick.score:.3f}"
+    said = f"{pick.label} {pick.score:.3f}"
     if pick.kind == "confused":
         said += f", {pick.own} {pick.own_score:.3f}"
-    return f"{', '.join(labels)}: {said}. Row {identifier}"
+    return f"Truth: {', '.join(labels)}. Scores: {said}. Row {identifier}"
 
 
 def gallery_section(shown: Gallery) -> str:
@@ -193,5 +193,7 @@ def gallery_section(shown: Gallery) -> str:
 
 def _shown(example: Example) -> str:
     words = esc(example.words)
-    image = f"<img src='{example.source}' alt='Recording: {words}' style='--w:{example.width}px'>"
-    return f"<figure>{scroll(image, example.words)}<figcaption>{words}</figcaption></figure>"
+    image = f"<img src='{example.source}' alt='Recording: {words}'>"
+    return (
+        f"<figure style='--w:{example.width}px'>{scroll(image, example.words)}<figcaption>{words}</figcaption></figure>"
+    )

@@ -98,7 +98,12 @@ def _placed(items: Array, prompts: Array, project: Projection) -> tuple[Chart, A
 
 
 def _centred(rows: Array) -> Array:
-    return rows - rows.mean(0) if len(rows) > 1 else rows
+    """About their mean, and of the same spread as any other modality's rows."""
+    if len(rows) < 2:
+        return rows
+    centred = rows - rows.mean(0)
+    scaled: Array = centred / max(float(np.sqrt((centred**2).sum(1).mean())), 1e-12)
+    return scaled
 
 
 def _by_class(
@@ -129,7 +134,8 @@ def _by_class(
     if several.any():
         keys += f"<li>{_swatch(SEVERAL)}several labels</li>"
     numbered = " Numbers stand at the middle of a class." if count <= NUMBERED else ""
-    said_of = f"{how}." + (" Diamonds: the classes' prompts. Each modality about its own mean." if len(marks) else "")
+    about = " Diamonds: the classes' prompts. Each modality about its own mean, and of equal spread."
+    said_of = f"{how}.{about if len(marks) else ''}"
     said = f"Map of {len(dots)} recordings of {count} classes, coloured by class"
     return chart(drawn.svg(said), "By class", f"{esc(said_of)}{numbered}<ul class='key'>{keys}</ul>")
 

@@ -51,7 +51,7 @@ img { display: block; max-width: 100%; height: auto; border: 1px solid var(--lin
   vertical-align: -2px; }
 pre { background: var(--pale); padding: .75rem 1rem; border-radius: 4px; overflow-x: auto; font-size: .82rem; }
 pre.command { white-space: pre-wrap; overflow-wrap: anywhere; }
-.examples { display: flex; flex-wrap: wrap; gap: 1rem 2rem; } .examples figure { max-width: 100%; }
+.examples { display: flex; flex-wrap: wrap; gap: 1rem; } .examples figure { width: var(--w); max-width: 100%; }
 .examples .scroll { margin: 0 0 .25rem; } .examples img { width: var(--w); }
 @media (max-width: 600px) { .examples img { max-width: none; width: min(var(--w), 640px); }
   html { font-size: 15px; } main { margin: 1.25rem auto; padding: 0 .9rem; }
@@ -61,7 +61,8 @@ pre.command { white-space: pre-wrap; overflow-wrap: anywhere; }
   figure, tr, .headline { break-inside: avoid; } h2, h3, h2 + p, h3 + p { break-after: avoid; } .bar { width: 130px; }
   svg, img { max-width: 100% !important; max-height: 22cm; object-fit: contain; }
   th, td { padding: .25rem .4rem; } .matrix td { min-width: 0; }
-  .charts { grid-template-columns: 1fr 1fr; } .small { grid-template-columns: repeat(3, 1fr); }
+  .examples { display: block; } .charts { grid-template-columns: 1fr 1fr; }
+  .small { grid-template-columns: repeat(3, 1fr); }
   details::details-content { content-visibility: visible; block-size: auto; } }
 """
 
