@@ -88,7 +88,7 @@ def test_attention_is_differentiated_as_it_is_used():
     step = torch.zeros_like(weights)
     step[0, 1, 0, 2] = 1e-6
     measured = (value_with(weights + step) - value_with(weights - step)) / 2e-6
-    assert float(slopes[1][0, 1, 0, 2]) == pytest.approx(float(measured), rel=1e-4)
+    assert slopes[1][0, 1, 0, 2].item() == pytest.approx(measured.item(), rel=1e-4)
 
 
 def test_it_is_the_rule_on_what_transformers_itself_gives_as_attentions(towers):
@@ -285,7 +285,7 @@ def test_every_encoder_is_explained_in_the_units_of_its_signal(towers, case):
         assert found.method == ("occlusion" if case == "WavLM" else "gradients")
     assert torch.isfinite(found.relevance).all()
     assert bool(found.relevance.any())
-    assert found.value == pytest.approx(float(TARGET.score(tower({"pooled": tower.encode_whole([signal])}))), abs=1e-5)
+    assert found.value == pytest.approx(TARGET.score(tower({"pooled": tower.encode_whole([signal])})).item(), abs=1e-5)
     shape = (len(signal.meta["text"]),) if case == "text" else tuple(signal.data.shape)
     if CASES[case][0] == "audio":
         assert found.relevance.shape[0] in (1, 64)  # samples, or mel bands by frames
