@@ -257,8 +257,11 @@ def test_regression_is_in_the_columns_own_units(base, manifest, tmp_path):
     assert np.abs(said - truth).mean() < 5
     again = FineTuned.load(tmp_path / "run")
     assert np.array_equal(again.predict(files), said)
-    evaluation = evaluate_finetuned(tuned, manifest, base=base)
+    evaluation = evaluate_finetuned(tuned, manifest, base=base, by=["label"])
     assert [r.name for r in evaluation.results] == ["mean of train", "linear", "probe", "modalign"]
+    by = evaluation.tables[-1]
+    assert [row[:3] for row in by.rows] == [["high", 2, 58.0], ["low", 2, 40.0], ["middle", 2, 49.0]]
+    assert np.mean([row[3] for row in by.rows]) == pytest.approx(np.abs(said - truth).mean())
     table = evaluation.tables[0]
     assert list(table.columns[1:]) == ["MAE", "RMSE", "R2", "Spearman"]
     assert float(table.rows[-1][1].split()[0]) == pytest.approx(np.abs(said - truth).mean(), rel=1e-3)

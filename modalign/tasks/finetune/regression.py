@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from modalign.align.manifest import Row
 from modalign.align.metrics import cluster_bootstrap
 from modalign.tasks.evaluation import Evaluation, Result, predictions_file, unit_of_resampling
+from modalign.tasks.figures import order
 from modalign.tasks.probe.runs import r_squared
 from modalign.tasks.results import Table
 
@@ -82,6 +83,27 @@ class RegressionEvaluation(Evaluation):
         spread = f"{self.column}: mean {self.numbers.mean():.4g}, standard deviation {self.numbers.std():.4g} here."
         note = f"MAE and RMSE in the units of {self.column!r}; 95 % intervals over {name}. {spread}"
         self.tables.insert(0, Table("Figures", ["method", *FIGURES], rows, note))
+
+    def add_subgroups(self) -> None:
+        """A table for each of `subgroups`: MAE with its interval, and R2, of the main result."""
+        assert self.main.scores is not None
+        said = self.main.scores[:, 0]
+        units, _ = unit_of_resampling(self.rows)
+        for column, values in self.subgroups.items():
+            rows: list[list[str | float]] = []
+            for name in sorted(set(values), key=order):
+                own = np.array([i for i, value in enumerate(values) if value == name])
+                truth, guess = self.numbers[own], said[own]
+                error = np.abs(guess - truth)
+                low, high = cluster_bootstrap(
+                    lambda index, e=error: float(e[index].mean()),  # type: ignore[misc]
+                    [units[i] for i in own],
+                )
+                figures = (float(error.mean()), f"{low:.4g} - {high:.4g}", r_squared(truth, guess))
+                rows.append([name, len(own), float(truth.mean()), *figures])
+            head = [column, "rows", f"mean {self.column}", "MAE", "95 % interval", "R2"]
+            note = "R2 is against the subgroup's own mean: a narrow subgroup has a low one where its errors are small."
+            self.tables.append(Table(f"By {column}", head, rows, note))
 
     def numbers_of(self, result: Result) -> pd.DataFrame:
         """A row for each item: id, group, cluster, the truth, and what the method said."""
