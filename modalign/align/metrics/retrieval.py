@@ -118,7 +118,8 @@ def search_ranks(
             relevant[rows, start + rows] = False
         parts.append(_found(scores, relevant, depth))
     whole = [torch.cat(part) for part in zip(*parts)] if parts else [torch.zeros(0)] * 5
-    return Found(*whole, depth=depth)
+    above, ties, good, found, precision = whole
+    return Found(above, ties, good, found, precision, depth)
 
 
 def _found(scores: Tensor, relevant: Tensor, depth: int) -> list[Tensor]:
@@ -146,7 +147,8 @@ def retrieval_figures(found: Found, ks: Sequence[int] = (1, 5, 10)) -> Retrieval
         1.0
     """
     has = found.relevant > 0
-    first = Found(*(part[has] for part in found[:5]), depth=found.depth)
+    above, ties, good, relevant, precision = (part[has] for part in found[:5])
+    first = Found(above, ties, good, relevant, precision, found.depth)
     n = int(has.sum())
     if n == 0:
         nan = float("nan")
@@ -212,7 +214,8 @@ def expected_rank(found: Found) -> Tensor:
 
 def reciprocal_rank(found: Found) -> Tensor:
     """(N,) expected 1 / rank of the first relevant row."""
-    kinds, place = torch.stack([found.above, found.ties, found.good]).unique(dim=1, return_inverse=True)
+    places = torch.stack([found.above, found.ties, found.good])
+    kinds, place = torch.unique(places, dim=1, return_inverse=True)  # type: ignore[no-untyped-call]
     values = [_reciprocal(*kind) for kind in kinds.T.tolist()]
     return torch.tensor(values, dtype=torch.float64, device=place.device)[place]
 

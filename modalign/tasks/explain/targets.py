@@ -80,6 +80,7 @@ def mean_fusion(classes: Tensor, label: int, count: int) -> Score:
     def score(embeddings: Tensor) -> Tensor:
         total = embeddings.view(len(embeddings), count, -1).sum(1)
         length = total.detach().norm(dim=-1, keepdim=True).clamp_min(1e-12)
-        return total / length @ classes[label].to(total)
+        scores: Tensor = total / length @ classes[label].to(total)
+        return scores
 
     return score
