@@ -16,7 +16,11 @@ _HOME = {
     "Augmentation": "modalign.modalities.base",
     "Encoder": "modalign.modalities.base",
     "EncoderOutput": "modalign.modalities.base",
+    "Explainer": "modalign.tasks.explain",
+    "Explanation": "modalign.tasks.explain",
     "FewShotClassifier": "modalign.tasks.few_shot.classifier",
+    "FineTuned": "modalign.tasks.finetune.model",
+    "FusionClassifier": "modalign.tasks.fusion.estimator",
     "HierarchicalZeroShot": "modalign.tasks.hierarchy",
     "Hierarchy": "modalign.tasks.hierarchy",
     "ManifestError": "modalign.errors",
@@ -31,6 +35,10 @@ _HOME = {
     "ZeroShotClassifier": "modalign.tasks.zero_shot",
     "build_model": "modalign.align.model",
     "check_modality": "modalign.modalities.testing",
+    "deletion_insertion": "modalign.tasks.explain",
+    "explain_fused": "modalign.tasks.explain",
+    "explain_pair": "modalign.tasks.explain",
+    "fine_tune": "modalign.tasks.finetune.run",
     "get_modality": "modalign.modalities.registry",
     "list_modalities": "modalign.modalities.registry",
     "load_recipe": "modalign.align.config",
@@ -65,7 +73,15 @@ if TYPE_CHECKING:
     from modalign.modalities.registry import list_modalities as list_modalities
     from modalign.modalities.registry import register_modality as register_modality
     from modalign.modalities.testing import check_modality as check_modality
+    from modalign.tasks.explain import Explainer as Explainer
+    from modalign.tasks.explain import Explanation as Explanation
+    from modalign.tasks.explain import deletion_insertion as deletion_insertion
+    from modalign.tasks.explain import explain_fused as explain_fused
+    from modalign.tasks.explain import explain_pair as explain_pair
     from modalign.tasks.few_shot.classifier import FewShotClassifier as FewShotClassifier
+    from modalign.tasks.finetune.model import FineTuned as FineTuned
+    from modalign.tasks.finetune.run import fine_tune as fine_tune
+    from modalign.tasks.fusion.estimator import FusionClassifier as FusionClassifier
     from modalign.tasks.hierarchy import HierarchicalZeroShot as HierarchicalZeroShot
     from modalign.tasks.hierarchy import Hierarchy as Hierarchy
     from modalign.tasks.training import train as train

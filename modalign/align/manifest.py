@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from modalign.align.recordings import name_recordings
 from modalign.errors import ManifestError, ReadError, suggest
-from modalign.modalities.base import Modality, first_problem
+from modalign.modalities.base import Modality
+from modalign.modalities.messages import first_problem
 
 SPLITS = ("train", "val", "test")
 ORDINARY = ("id", "split", "group", "cluster", "label", "labels")

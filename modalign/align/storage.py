@@ -24,7 +24,8 @@ from torch import Tensor
 
 from modalign.align.config import ModelConfig
 from modalign.errors import ModelError
-from modalign.modalities.base import Processing, first_problem
+from modalign.modalities.base import Processing
+from modalign.modalities.messages import first_problem
 
 CHECKSUMS = "checksums.json"
 CARD = "README.md"

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from modalign.errors import ReadError, RecipeError, suggest
 from modalign.modalities.descriptions import LabelSet
+from modalign.modalities.messages import describe_source, first_problem
 from modalign.modalities.spans import TokenSpans, default_cells, lay
 
 Composition = Literal["sequence", "mixture"]
@@ -384,23 +385,3 @@ def augment(signal: Signal, augmentations: Sequence[Augmentation], generator: to
         if torch.rand((), generator=generator) < augmentation.p:
             signal = augmentation.apply(signal, generator)
     return signal
-
-
-def describe_source(source: Any) -> str:
-    """How an error names a source: its path, its text (cut), or what kind of array it is."""
-    if isinstance(source, (str, Path)):
-        text = str(source)
-        return text if len(text) <= 200 else f"{text[:200]}..."
-    shape = getattr(source, "shape", None)
-    return f"in-memory {type(source).__name__}" + (f" of shape {tuple(shape)}" if shape is not None else "")
-
-
-def first_problem(error: ValidationError) -> str:
-    """One line for a pydantic error: the key, what is wrong, and the value given."""
-    problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"]) or "value"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        return f"{where} is not a key that is known here"
-    given = "" if problem["type"] == "missing" else f" (given: {problem['input']!r})"
-    return f"{where}: {message}{given}"

@@ -74,11 +74,13 @@ def colours(relevance: Tensor | Array, full: float | None = None) -> Array:
 
 
 def colour_scale(relevance: Tensor | Array) -> Any:
-    """matplotlib's mappable of the colours that `colours` gives, for a colour bar."""
-    full = full_scale(relevance)
-    low = -full if float(np.asarray(relevance).min(initial=0)) < 0 else 0.0
-    table = matplotlib_module("colors").ListedColormap(colours(np.linspace(low, full, 256), full))
-    return matplotlib_module("cm").ScalarMappable(matplotlib_module("colors").Normalize(low, full), table)
+    """matplotlib's mappable of the colours that `colours` gives, for a colour bar: 1 is the full colour.
+
+    Not the relevance's own numbers, which are of a sample or of a pixel, while a drawing shows means over cells.
+    """
+    low = -1.0 if float(np.asarray(relevance).min(initial=0)) < 0 else 0.0
+    table = matplotlib_module("colors").ListedColormap(colours(np.linspace(low, 1, 256), 1.0))
+    return matplotlib_module("cm").ScalarMappable(matplotlib_module("colors").Normalize(low, 1), table)
 
 
 def stretch(relevance: Tensor | Array, rows: int, columns: int) -> Array:
@@ -98,6 +100,26 @@ def stretch(relevance: Tensor | Array, rows: int, columns: int) -> Array:
     if values.shape[1] != columns:
         values = values[:, ((np.arange(columns) + 0.5) / columns * values.shape[1]).astype(int)]
     return np.broadcast_to(values, (rows, columns))
+
+
+def coarse(relevance: Tensor | Array, *most: int) -> Array:
+    """The mean over cells, so that at most so many are left along each of the last axes.
+
+    Gradients change sign from a sample to the next; what can be seen, and means something, is what is left of them over
+    a cell.
+
+    Example:
+        >>> coarse(np.array([[1.0, -1.0, 4.0, 2.0]]), 2).tolist()
+        [[0.0, 3.0]]
+    """
+    values = np.asarray(relevance, dtype=np.float64)
+    for axis, cells in zip(range(values.ndim - len(most), values.ndim), most):
+        count = values.shape[axis]
+        if count > cells:
+            starts = (np.arange(cells) * count) // cells
+            sizes = np.diff([*starts, count]).reshape([-1 if a == axis else 1 for a in range(values.ndim)])
+            values = np.add.reduceat(values, starts, axis) / sizes
+    return values
 
 
 def shade(ax: Any, painted: Array, extent: tuple[float, float, float, float], **options: Any) -> None:

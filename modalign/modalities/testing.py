@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def check_modality(
         items = [process(signal) for signal in signals]
         _check_processing(process, signals, items, tmp_path / f"assets-{encoder_name}")
         _check_encoder(modality, encoder_name, encoder, process, items)
+        _check_way_back(modality, process, signals[0])
 
 
 def _check_signal(signal: Signal) -> None:
@@ -177,6 +179,19 @@ def _check_encoder(
             f"{name} has no module {target!r} for LoRA"
         )
     assert targets, f"{name} names no LoRA targets"
+
+
+def _check_way_back(modality: Modality, process: Processing, signal: Signal) -> None:
+    """Relevance of the model's inputs comes back to the signal, and `plot` draws it."""
+    batches = [process.collate([process(window)]) for window in process.segments(signal)]
+    mains = [next(value for value in batch.values() if value.dtype != torch.bool)[0] for batch in batches]
+    back = process.restore([torch.ones(main.shape) for main in mains], signal)
+    assert torch.isfinite(back).all(), "restore gives values that are not finite"
+    assert bool(back.any()), "restore loses all relevance"
+    if find_spec("matplotlib") is not None:
+        from matplotlib.figure import Figure
+
+        modality.plot(signal, Figure(figsize=modality.plot_inches(signal)).subplots(), back)
 
 
 def _check_output(encoder: Encoder, output: EncoderOutput, batch: int) -> None:

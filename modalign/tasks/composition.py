@@ -13,6 +13,7 @@ from itertools import combinations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from modalign.align.embed import Advance
@@ -121,7 +122,7 @@ def _say(connectors: Sequence[str], a: str, b: str) -> list[str]:
     return [connector.replace("{a}", a).replace("{b}", b) for connector in connectors]
 
 
-Figures = dict[str, np.ndarray]  # type: ignore[type-arg]
+Figures = dict[str, NDArray[np.bool_]]
 """Name of a figure -> (N,) right or wrong, a row a duo."""
 
 

@@ -18,7 +18,7 @@ from modalign.align.data import AlignmentDataset
 from modalign.align.embed import Advance
 from modalign.align.manifest import Manifest, Row
 from modalign.align.metrics import cluster_bootstrap, retrieval_figures, search_ranks
-from modalign.align.metrics.retrieval import Found, Keys, expected_rank, hit_probability, reciprocal_rank
+from modalign.align.metrics.retrieval import AnyOf, Found, Keys, expected_rank, hit_probability, reciprocal_rank
 from modalign.align.model import POOLED, AlignmentModel
 from modalign.errors import ManifestError
 from modalign.tasks.evaluate import MODEL, dataset_of
@@ -94,38 +94,32 @@ def embed_side(
     return Side(place, [dataset.content(key) for key in keys], embeddings, derived)
 
 
-def relevance(queries: Side, gallery: Side, rows: Sequence[Row], same: Same, within: bool) -> list[Keys]:
+def relevance(queries: Side, gallery: Side, rows: Sequence[Row], same: Same, within: bool) -> Keys:
     """The keys by which a gallery's entry is relevant to a query's.
 
-    By item: entries of one row, and of rows that share a caption or a recording (equal texts, equal samples). By label
-    or group: rows with the same ones; those without find nothing.
+    By item: what stands in one row with the query, or with a copy of it (equal text, equal samples); and every copy of
+    that, whatever stands in its own row. By label or group: rows with the same ones; those without find nothing.
     """
     if same != "item":
-        return [(_shared(queries.rows, rows, same, "q"), _shared(gallery.rows, rows, same, "g"))]
+        return _shared(queries.rows, rows, same, "q"), _shared(gallery.rows, rows, same, "g")
     if within:
-        return [(queries.contents, gallery.contents)]
-    mine, theirs = _of_rows(queries), _of_rows(gallery)
-    # What a row says in the other tower, one caption a column: a query finds every copy of what is its own.
-    forth = [([_slot(theirs, row, k) for row in queries.rows], gallery.contents) for k in _most(theirs)]
-    back = [(queries.contents, [_slot(mine, row, k) for row in gallery.rows]) for k in _most(mine)]
-    return [(queries.rows, gallery.rows), *forth, *back]
+        return queries.contents, gallery.contents
+    said: dict[int, list[str]] = {}
+    for row, content in zip(gallery.rows, gallery.contents):
+        said.setdefault(row, []).append(content)
+    paired: dict[str, dict[str, None]] = {}
+    for row, content in zip(queries.rows, queries.contents):
+        paired.setdefault(content, {}).update(dict.fromkeys(said.get(row, [])))
+    keys = {content: AnyOf(found) for content, found in paired.items()}
+    return [keys[content] for content in queries.contents], gallery.contents
 
 
-def _of_rows(side: Side) -> dict[int, list[str]]:
-    found: dict[int, list[str]] = {}
-    for row, content in zip(side.rows, side.contents):
-        found.setdefault(row, []).append(content)
-    return found
-
-
-def _most(contents: Mapping[int, list[str]]) -> range:
-    return range(max(map(len, contents.values()), default=0))
-
-
-def _slot(contents: Mapping[int, list[str]], row: int, slot: int) -> Hashable:
-    """A row's content, or what no content is equal to."""
-    own = contents.get(row, [])
-    return own[slot] if slot < len(own) else (row, slot)
+def own_recording(side: Side, rows: Sequence[Row]) -> Keys | None:
+    """What hides a query's own recording (cluster) from it, where any has more entries than one."""
+    clusters = [rows[i].cluster for i in side.rows]
+    if len(set(filter(None, clusters))) == sum(map(bool, clusters)):
+        return None
+    return tuple([cluster or (which, n) for n, cluster in enumerate(clusters)] for which in "qg")  # type: ignore[return-value]
 
 
 def _shared(places: Sequence[int], rows: Sequence[Row], same: Same, side: str) -> list[Hashable]:
@@ -187,7 +181,7 @@ def evaluate_retrieval(
         own = found[MODEL]
         nothing = Side(own[a].rows, own[a].contents, torch.zeros_like(own[a].embeddings))
         chance = _search(nothing, own[b], part.rows, same, within)
-        notes = [] if within else _notes(own, part)
+        notes = _notes(model, own, part, same, within)
         title = f"Retrieval of {sides[1 if a == source else 0]} by {sides[0 if a == source else 1]}, split {split}"
         evaluation = _evaluation(title, chance, searches, own[a], part, model, manifest, split, same, notes)
         measured.append(Direction(f"{a}_to_{b}", evaluation, ranks_table(searches[MODEL], evaluation.rows)))
@@ -196,18 +190,46 @@ def evaluate_retrieval(
 
 def _search(queries: Side, gallery: Side, rows: Sequence[Row], same: Same, within: bool) -> Found:
     keys = relevance(queries, gallery, rows, same, within)
-    return search_ranks(queries.embeddings, gallery.embeddings, keys, depth=10, itself=within)
+    hidden = own_recording(queries, rows) if within and same != "item" else None
+    return search_ranks(queries.embeddings, gallery.embeddings, [keys], depth=10, itself=within, hidden=hidden)
 
 
-def _notes(sides: Mapping[str, Side], part: Manifest) -> list[str]:
+def _notes(model: AlignmentModel, sides: Mapping[str, Side], part: Manifest, same: Same, within: bool) -> list[str]:
+    equal = "Equal scores count as random order would have them."
+    if same == "item":
+        notes = [f"Rows with an equal caption or equal samples are all relevant. {equal}"]
+    else:
+        notes = [f"Rows with the same {same} are all relevant. {equal}"]
+        side = next(iter(sides.values()))
+        if within and own_recording(side, part.rows):
+            notes.append("Other entries of a query's own recording (cluster) are not in its gallery.")
+        elif within and not any(part.rows[i].cluster for i in side.rows):
+            notes.append(
+                "No row names its recording (cluster): windows of one recording, if there are, find each other."
+            )
     made = sum(side.derived for side in sides.values())
-    notes = [
-        "Rows with an equal caption or equal samples are all relevant; equal scores count as random order would have "
-        "them."
-    ]
     if made:
         notes.append(f"Label-derived: {made} of {len(part.rows)} captions were made from labels, so many are equal.")
-    return notes
+    texts = [side for name, side in sides.items() if not model.tower(name).modality.is_path]
+    return [*notes, *(said for side in texts for said in _label_sentences(side, part.rows))]
+
+
+def _label_sentences(side: Side, rows: Sequence[Row]) -> list[str]:
+    """A note where captions that the manifest gives say no more than labels do: few, each of one label only.
+
+    A heuristic: captions are heard in two rows or more on average, and never with two labels.
+    """
+    labels: dict[str, set[tuple[str, ...]]] = {}
+    given = side.derived < len(side.rows)
+    for row, content in zip(side.rows, side.contents):
+        labels.setdefault(content, set()).add(rows[row].labels)
+    bound = all(len(of) == 1 and all(of) for of in labels.values())
+    if not given or not bound or 2 * len(labels) > len(side.rows):
+        return []
+    return [
+        f"Label-derived, as it seems: {len(labels)} distinct captions for {len(side.rows)} rows, each with one label "
+        "only. A model that knows the label finds them all."
+    ]
 
 
 def _evaluation(

@@ -1,6 +1,7 @@
 """Retrieval figures: exact fixtures, brute force over all orders of equal scores, and others' definitions."""
 
 import itertools
+import time
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch.nn import functional as F
 
 from modalign.align.metrics import retrieval_figures, search_ranks
 from modalign.align.metrics.composition import CHANCE, composition_scores, temporal_accuracy
-from modalign.align.metrics.retrieval import hit_probability, reciprocal_rank
+from modalign.align.metrics.retrieval import AnyOf, hit_probability, reciprocal_rank
 
 
 def scored(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -103,6 +104,30 @@ def test_whole_depth_is_scikit_learn_s_average_precision() -> None:
     found = search_ranks(*scored(scores), [(mine, theirs)], depth=30)
     truth = [[a == b for b in theirs] for a in mine]
     assert retrieval_figures(found).map == pytest.approx(label_ranking_average_precision_score(truth, scores.numpy()))
+
+
+def test_a_query_may_have_several_keys_and_rows_may_be_hidden_from_it() -> None:
+    scores = torch.tensor([[0.9, 0.8, 0.7, 0.6], [0.9, 0.8, 0.7, 0.6]])
+    found = search_ranks(*scored(scores), [([AnyOf(("c", "d")), AnyOf(("x",))], "abcd")])
+    assert found.relevant.tolist() == [2, 0]
+    assert (found.above[0], found.precision[0].item()) == (2, pytest.approx((1 / 3 + 2 / 4) / 2))
+    hidden = search_ranks(*scored(scores), [(["c", "c"], "abcc")], hidden=(["p", "q"], "pqqp"))
+    assert hidden.relevant.tolist() == [1, 1]
+    assert hidden.above.tolist() == [1, 1]
+    zeros = search_ranks(*scored(scores * 0), [(["c", "c"], "abcc")], hidden=(["p", "q"], "pqqp"))
+    assert hit_probability(zeros, 1).tolist() == pytest.approx([0.5, 0.5]), "of the two that are left"
+
+
+def test_a_collapsed_encoder_takes_no_longer() -> None:
+    """Equal scores are not gone through row by row."""
+    keys = [(range(3000), range(3000))]
+    x = F.normalize(torch.randn(3000, 8, generator=torch.Generator().manual_seed(0)), dim=1)
+    took = []
+    for each in (x, torch.ones(3000, 1)):
+        start = time.process_time()
+        search_ranks(each, each, keys)
+        took.append(time.process_time() - start)
+    assert took[1] < 3 * took[0] + 0.2
 
 
 def test_a_row_does_not_find_itself() -> None:

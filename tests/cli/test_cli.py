@@ -31,6 +31,7 @@ COMMANDS = [
     "duplicates",
     "labels",
     "held-out",
+    "finetune",
     "embed",
     "modalities",
     "doctor",

@@ -5,8 +5,10 @@ import json
 import pandas as pd
 import pytest
 
-from modalign import build_model
+from modalign import AlignmentModel, build_model
 from modalign.cli import main
+from modalign.tasks.index import Index
+from modalign.tasks.retrieval import combine
 from tests.conftest import make_recipe
 
 
@@ -46,9 +48,35 @@ def test_index_and_search(run, saved, manifest_file, tmp_path):
     assert code == 2
     assert "nothing to look for" in error
     code, _, error = run("search", saved, index, "--file", file)
-    assert (code, "--file needs --modality" in error) == (2, True)
+    assert (code, "needs --modality" in error) == (2, True)
     code, _, error = run("search", saved, index, "--text", "x", "--where", "split")
     assert (code, "write it as KEY=VALUE" in error) == (2, True)
+
+
+def test_queries_of_weighted_parts(run, saved, manifest_file, tmp_path):
+    """Text and files added up and taken away by weight give what `combine` gives."""
+    pytest.importorskip("faiss")
+    index = tmp_path / "tones"
+    run("index", saved, manifest_file, "--modality", "tone", "--out", index)
+    files = [manifest_file.parent / name for name in pd.read_csv(manifest_file)["tone"][:2]]
+    query = ["--text", "low", "--file", f"tone:{files[0]}", "--minus", "high", "--minus-file", f"tone:{files[1]}"]
+    weights = ["--weight", 1, "--weight", 2, "--weight", 0.5, "--weight", 0.25]
+    code, said, _ = run("search", saved, index, *query, *weights, "--field", "tone.rate=50", "--json")
+    assert code == 0
+    model = AlignmentModel.from_pretrained(saved).eval()
+    parts = [("text", "low", 1), ("tone", files[0], 2), ("text", "high", -0.5), ("tone", files[1], -0.25)]
+    expected = Index.load(index, model).search(combine(model, parts, tone={"rate": 50}))[0]
+    hits = [json.loads(line) for line in said.splitlines()]
+    assert [h["id"] for h in hits] == expected["id"].tolist()
+    assert [h["score"] for h in hits] == pytest.approx(expected["score"].tolist(), abs=1e-5)
+    for wrong, complaint in (
+        (weights[:2], "1 --weight for 4 parts"),
+        (["--field", "ecg.rate=50"], "no file of the query is read by 'ecg'"),
+        (["--field", "rate=50"], "no file of the query is read by ''"),
+    ):
+        code, _, error = run("search", saved, index, *query, *wrong)
+        assert code == 2
+        assert complaint in " ".join(error.split())
 
 
 def test_retrieve_writes_its_files(run, saved, manifest_file, tmp_path):

@@ -137,6 +137,17 @@ def test_colours_say_for_and_against_and_how_much():
     assert drawing.colour_scale(torch.tensor([-1.0, 2.0])).norm.vmin < 0
 
 
+def test_spikes_are_drawn_as_what_is_left_of_them_over_a_cell():
+    spikes = np.zeros((2, 1000))
+    spikes[0, 500], spikes[0, 501], spikes[1, 900] = 5.0, -5.0, 10.0
+    cells = drawing.coarse(spikes, 100)
+    assert cells.shape == (2, 100)
+    assert not cells[0].any()
+    assert cells[1].nonzero()[0].tolist() == [90]
+    assert cells[1, 90] == 1.0
+    assert drawing.coarse(np.ones((3, 7, 5)), 4, 9).shape == (3, 4, 5)
+
+
 def test_real_files_are_drawn(real_data):
     sources = {
         "audio": (next(real_data.glob("audio_esc10/*/*.ogg")), {}),

@@ -79,14 +79,17 @@ def test_what_is_missing_says_nothing_whatever_stands_there(how):
     assert not torch.allclose(head(x, torch.ones(6, 3, dtype=torch.bool)).logits, expected)
 
 
+@pytest.mark.parametrize("by_row", [False, True])
 @pytest.mark.parametrize("how", HEADS)
-def test_a_missing_nan_reaches_no_gradient(how):
-    head, x = head_of(how).train(), batch()
+def test_a_missing_nan_reaches_no_gradient(how, by_row):
+    head, x = build_head(WIDTHS, 4, FusionOptions(how=how), by_row).train(), batch()
     x[1][2] = torch.nan
+    x = [own.requires_grad_() for own in x]
     present = torch.ones(6, 3, dtype=torch.bool)
     present[2, 1] = False
     Criterion("single")(head(x, present), torch.tensor([0, 1, 2, 3, 0, 1])).backward()
-    assert all(torch.isfinite(p.grad).all() for p in head.parameters())
+    assert all(torch.isfinite(p.grad).all() for p in [*head.parameters(), *x])
+    assert not x[1].grad[2].any()
 
 
 def test_a_missing_modality_leaves_the_state_and_all_missing_leave_the_first():

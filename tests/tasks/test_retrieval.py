@@ -1,6 +1,7 @@
 """Retrieval of a split in both directions, near-duplicates, and queries that combine modalities."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -67,6 +68,41 @@ def test_within_a_modality_nothing_finds_itself(model, manifest):
     assert set(direction.ranks["relevant"]) == {11}  # twelve of each label
     with pytest.raises(ManifestError, match="to find"):
         evaluate_retrieval(model, manifest, "tone", "tone", "all", same="item")
+
+
+def test_copies_of_what_is_relevant_are_relevant_whatever_their_caption(model, manifest_file):
+    """Rows 0 and 1 share a caption, rows 1 and 2 a recording: caption 0 finds the recording in row 2 too."""
+    table = pd.read_csv(manifest_file, dtype=str, keep_default_na=False).iloc[:6]
+    table["text"] = ["one", "one", "two", "three", "four", "five"]
+    shutil.copy(manifest_file.parent / table.loc[1, "tone"], manifest_file.parent / "copy.txt")
+    table.loc[2, "tone"] = "copy.txt"
+    table.to_csv(manifest_file, index=False)
+    manifest = read_manifest(manifest_file, {"text": get_modality("text"), "tone": get_modality("tone")})
+    forth, back = evaluate_retrieval(model, manifest, "text", "tone", "all")
+    assert forth.ranks["relevant"].tolist() == [3, 3, 2, 1, 1, 1]
+    assert back.ranks["relevant"].tolist() == [2, 3, 3, 1, 1, 1]
+
+
+def test_windows_of_a_query_s_own_recording_do_not_count(model, manifest_file):
+    table = pd.read_csv(manifest_file, dtype=str, keep_default_na=False)
+    table["split"] = "train"
+    table["cluster"] = [f"{label}-{k // 3 % 2}" for k, label in enumerate(table["label"])]  # two recordings a label
+    table.to_csv(manifest_file, index=False)
+    manifest = read_manifest(manifest_file, {"text": get_modality("text"), "tone": get_modality("tone")})
+    (direction,) = evaluate_retrieval(model, manifest, "tone", "tone", "all", same="label")
+    assert set(direction.ranks["relevant"]) == {6}
+    assert figures(direction, "chance")["R@1"] == pytest.approx(6 / 30)
+    assert "own recording" in " ".join(direction.evaluation.notes)
+
+
+@pytest.mark.parametrize(("free", "said"), [(False, True), (True, False)])
+def test_captions_that_say_the_label_are_told(model, manifest_file, free, said):
+    table = pd.read_csv(manifest_file, dtype=str, keep_default_na=False)
+    table["text"] = [f"{label}, take {k}" if free else f"it is {label}" for k, label in enumerate(table["label"])]
+    table.to_csv(manifest_file, index=False)
+    manifest = read_manifest(manifest_file, {"text": get_modality("text"), "tone": get_modality("tone")})
+    notes = " ".join(evaluate_retrieval(model, manifest, "text", "tone", "all")[0].evaluation.notes)
+    assert ("3 distinct captions for 36 rows" in notes) is said
 
 
 def test_too_few_rows_are_refused(model, manifest):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -17,7 +18,16 @@ BUDGET = 1 << 25
 """Scores held at a time (4 bytes each, and a few copies): 100,000 x 100,000 is searched in under 1 GB."""
 
 Keys = tuple[Sequence[Hashable], Sequence[Hashable]]
-"""Keys of the queries and of the gallery: where they are equal, the gallery's row is relevant to the query."""
+"""Keys of the queries and of the gallery: where they are equal, the gallery's row is relevant to the query.
+
+A query's key may be `AnyOf` several.
+"""
+
+
+class AnyOf(tuple[Hashable, ...]):
+    """Several keys of one query: a gallery's row with any of them is relevant."""
+
+    __slots__ = ()
 
 
 class Found(NamedTuple):
@@ -68,7 +78,14 @@ class RetrievalFigures:
 
 @torch.no_grad()
 def search_ranks(
-    x: Tensor, y: Tensor, keys: Sequence[Keys], depth: int = 10, chunk: int | None = None, *, itself: bool = False
+    x: Tensor,
+    y: Tensor,
+    keys: Sequence[Keys],
+    depth: int = 10,
+    chunk: int | None = None,
+    *,
+    itself: bool = False,
+    hidden: Keys | None = None,
 ) -> Found:
     """Rank the gallery for every query by inner product, a chunk of queries at a time.
 
@@ -79,27 +96,46 @@ def search_ranks(
         depth: of the average precision.
         chunk: queries at a time; None: as many as the budget of memory allows.
         itself: the gallery is the queries, and row i is not to find itself.
+        hidden: (N keys, M keys); where they are equal, the row is not in the query's gallery.
     """
-    numbered = [_numbered(queries, gallery, y.device) for queries, gallery in keys]
+    matches = [_Match(queries, gallery, y.device) for queries, gallery in keys]
+    hide = _Match(*hidden, y.device) if hidden is not None else None
     chunk = chunk or max(1, min(1024, BUDGET // max(len(y), 1)))
     parts: list[list[Tensor]] = []
     for start in range(0, len(x), chunk):
         scores = x[start : start + chunk] @ y.T
+        stop = start + len(scores)
         relevant = torch.zeros_like(scores, dtype=torch.bool)
-        for mine, theirs in numbered:
-            relevant |= mine[start : start + chunk].unsqueeze(1) == theirs.unsqueeze(0)
+        for match in matches:
+            relevant |= match(start, stop)
+        if hide is not None:
+            away = hide(start, stop)
+            scores.masked_fill_(away, -torch.inf)
+            relevant &= ~away
         if itself:
             rows = torch.arange(len(scores), device=y.device)
             scores[rows, start + rows] = -torch.inf
             relevant[rows, start + rows] = False
-        best = scores.masked_fill(~relevant, -torch.inf).amax(1, keepdim=True)
-        above = (scores > best).sum(1)
-        tied = scores == best
-        parts.append(
-            [above, tied.sum(1), (tied & relevant).sum(1), relevant.sum(1), _average_precision(scores, relevant, depth)]
-        )
+        parts.append(_found(scores, relevant, depth))
     whole = [torch.cat(part) for part in zip(*parts)] if parts else [torch.zeros(0)] * 5
-    return Found(*whole, depth=depth)
+    above, ties, good, found, precision = whole
+    return Found(above, ties, good, found, precision, depth)
+
+
+def _found(scores: Tensor, relevant: Tensor, depth: int) -> list[Tensor]:
+    """The parts of `Found` of some queries. Relevant rows are mostly few, and are looked at by their places."""
+    rows, columns = relevant.nonzero(as_tuple=True)
+    values = scores[rows, columns]
+    best = scores.new_full((len(scores),), -torch.inf).scatter_reduce(0, rows, values, "amax")
+    good = torch.bincount(rows[values == best[rows]], minlength=len(scores))
+    counts = torch.bincount(rows, minlength=len(scores))
+    above, ties = _count(scores > best.unsqueeze(1)), _count(scores == best.unsqueeze(1))
+    return [above, ties, good, counts, _average_precision(scores, relevant, (rows, values), depth)]
+
+
+def _count(mask: Tensor) -> Tensor:
+    """(B,) true values of each row (B, M): a row at a time, for torch counts along an axis fifteen times slower."""
+    return torch.stack([row.count_nonzero() for row in mask]) if len(mask) else mask.sum(1)
 
 
 def retrieval_figures(found: Found, ks: Sequence[int] = (1, 5, 10)) -> RetrievalFigures:
@@ -111,7 +147,8 @@ def retrieval_figures(found: Found, ks: Sequence[int] = (1, 5, 10)) -> Retrieval
         1.0
     """
     has = found.relevant > 0
-    first = Found(*(part[has] for part in found[:5]), depth=found.depth)
+    above, ties, good, relevant, precision = (part[has] for part in found[:5])
+    first = Found(above, ties, good, relevant, precision, found.depth)
     n = int(has.sum())
     if n == 0:
         nan = float("nan")
@@ -177,7 +214,8 @@ def expected_rank(found: Found) -> Tensor:
 
 def reciprocal_rank(found: Found) -> Tensor:
     """(N,) expected 1 / rank of the first relevant row."""
-    kinds, place = torch.stack([found.above, found.ties, found.good]).unique(dim=1, return_inverse=True)
+    places = torch.stack([found.above, found.ties, found.good])
+    kinds, place = torch.unique(places, dim=1, return_inverse=True)  # type: ignore[no-untyped-call]
     values = [_reciprocal(*kind) for kind in kinds.T.tolist()]
     return torch.tensor(values, dtype=torch.float64, device=place.device)[place]
 
@@ -191,42 +229,66 @@ def _reciprocal(above: int, ties: int, good: int) -> float:
     return ((_log_choose(t - j, r - 1) - _log_choose(t, r)).exp() / (above + j)).sum().item()
 
 
-def _average_precision(scores: Tensor, relevant: Tensor, depth: int) -> Tensor:
+def _average_precision(scores: Tensor, relevant: Tensor, good: tuple[Tensor, Tensor], depth: int) -> Tensor:
     """(B,) expected AP at `depth`: precision at each hit, over min(relevant rows, depth).
 
     With one relevant row it is 1 / rank (LAION CLAP's text to audio); with five captions an audio it is their mean of
-    j / rank_j (its audio to text).
+    j / rank_j (its audio to text). Where t rows of equal score, r of them relevant, come after b rows with f relevant
+    ones, place p of them is relevant with r / t, and then f + 1 + (p - 1) (r - 1) / (t - 1) are by rank b + p.
+
+    Args:
+        scores: (B, M).
+        relevant: (B, M) bool.
+        good: (R,) rows and (R,) scores of what is relevant.
+        depth: cut.
     """
     depth = min(depth, scores.shape[1])
-    top, place = scores.topk(depth, dim=1)
-    hits = relevant.gather(1, place).double()
-    ranks = torch.arange(1, depth + 1, device=scores.device, dtype=torch.float64)
-    precision = (hits * hits.cumsum(1) / ranks).sum(1)
-    last = top[:, -1:]
-    # Rows where equal scores lie among the first, or go on beyond them, need the expectation over their order.
-    repeated = (top[:, 1:] == top[:, :-1]).any(1) | ((scores >= last).sum(1) > depth)
-    for row in repeated.nonzero().flatten().tolist():
-        precision[row] = _expected_precision(scores[row], relevant[row], top[row], depth)
-    return precision / relevant.sum(1).clamp(1, depth)
+    top, place = scores.topk(min(depth + 1, scores.shape[1]), dim=1)
+    beyond = (top[:, depth - 1] == top[:, -1]).nonzero().flatten() if top.shape[1] > depth else place.new_zeros(0)
+    top = top[:, :depth]
+    # The runs of equal scores among the first, numbered; only the last of them may go on beyond.
+    run = torch.zeros_like(place[:, :depth])
+    run[:, 1:] = (top[:, 1:] != top[:, :-1]).cumsum(1)
+    hits = relevant.gather(1, place[:, :depth]).double()
+    size, found = (torch.zeros_like(hits).scatter_add(1, run, part) for part in (torch.ones_like(hits), hits))
+    last = top[:, -1]
+    rows, values = good
+    size[beyond, run[beyond, -1]] = _count(scores[beyond] == last[beyond].unsqueeze(1)).double()
+    whole = torch.bincount(rows[values == last[rows]], minlength=len(scores)).double()
+    found[beyond, run[beyond, -1]] = whole[beyond]
+    t, r, b, f = (part.gather(1, run) for part in (size, found, size.cumsum(1) - size, found.cumsum(1) - found))
+    rank = torch.arange(1, depth + 1, device=scores.device, dtype=torch.float64)
+    by_then = f + 1 + (rank - b - 1) * (r - 1) / (t - 1).clamp_min(1)
+    precision = (r / t * by_then / rank).sum(1)
+    return precision / torch.bincount(rows, minlength=len(scores)).clamp(1, depth)
 
 
-def _expected_precision(scores: Tensor, relevant: Tensor, top: Tensor, depth: int) -> float:
-    total, before, found = 0.0, 0, 0
-    for value in top.unique().flip(0):
-        tied = scores == value
-        t, r = int(tied.sum()), int((tied & relevant).sum())
-        p = torch.arange(1, min(t, depth - before) + 1, dtype=torch.float64)
-        hits_by_then = found + 1 + (p - 1) * ((r - 1) / (t - 1) if t > 1 else 0.0)
-        total += (r / t * hits_by_then / (before + p)).sum().item()
-        before, found = before + t, found + r
-    return total
+class _Match:
+    """Which rows of the gallery have a key of the query's: (queries, M) bool of any stretch of queries."""
+
+    def __init__(self, queries: Sequence[Hashable], gallery: Sequence[Hashable], device: torch.device) -> None:
+        seen: dict[Hashable, int] = {}
+        self.theirs = _numbers([seen.setdefault(key, len(seen)) for key in gallery], device)
+        self.single = not any(isinstance(key, AnyOf) for key in queries)
+        several = [key if isinstance(key, AnyOf) else (key,) for key in queries]
+        # What the gallery does not have is one number more, which no row of it has.
+        self.mine = _numbers([seen.get(key, len(seen)) for keys in several for key in keys], device)
+        self.ends = [0, *accumulate(map(len, several))]
+        self.numbers = len(seen) + 1
+
+    def __call__(self, start: int, stop: int) -> Tensor:
+        if self.single:
+            return self.mine[start:stop].unsqueeze(1) == self.theirs.unsqueeze(0)
+        mine = self.mine[self.ends[start] : self.ends[stop]]
+        lengths = torch.tensor(self.ends[start : stop + 1], device=mine.device).diff()
+        rows = torch.arange(stop - start, device=mine.device).repeat_interleave(lengths)
+        has = torch.zeros(stop - start, self.numbers, dtype=torch.bool, device=mine.device)
+        has[rows, mine.long()] = True
+        return has.index_select(1, self.theirs)
 
 
-def _numbered(queries: Sequence[Hashable], gallery: Sequence[Hashable], device: torch.device) -> tuple[Tensor, Tensor]:
-    seen: dict[Hashable, int] = {}
-    mine = torch.tensor([seen.setdefault(key, len(seen)) for key in queries], device=device)
-    theirs = torch.tensor([seen.setdefault(key, len(seen)) for key in gallery], device=device)
-    return mine, theirs
+def _numbers(values: Sequence[int], device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=torch.int32, device=device)
 
 
 def _log_choose(n: Tensor, k: Tensor) -> Tensor:

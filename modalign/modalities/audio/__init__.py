@@ -63,7 +63,7 @@ class Audio(Modality):
         assert first.rate is not None
         assert second.rate is not None
         rate = int(max(first.rate, second.rate))
-        a, b = (resample(one.data[0], one.rate, rate) for one in (first, second))
+        a, b = resample(first.data[0], first.rate, rate), resample(second.data[0], second.rate, rate)
         made = mix(a, b, rate, ratio) if how == "mixture" else concatenate(a, b)
         return Signal(made.float().unsqueeze(0), float(rate), first.channels)
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from modalign.errors import MissingExtraError, ReadError
 from modalign.modalities.audio.containers import check_container
 from modalign.modalities.audio.fields import AudioFields
-from modalign.modalities.base import Signal, describe_source
+from modalign.modalities.base import Signal
+from modalign.modalities.messages import describe_source
 
 Array = NDArray[Any]
 MOST_CHANNELS = 32

@@ -15,6 +15,8 @@ from modalign.modalities.ct.windows import WINDOWS, apply_window
 
 SLICES = 12
 COLUMNS = 4
+CELLS = 48
+"""Of relevance along a side of a slice, at most."""
 HEAD_MM = 320.0
 """No head is wider than this with the air about it in a picture."""
 BONE_SHARE = 0.08
@@ -56,7 +58,7 @@ def plot_ct(signal: Signal, ax: Any, relevance: Tensor | None = None) -> None:
     Args:
         signal: (1, X, Y, Z) in HU, or without a unit.
         ax: a matplotlib Axes.
-        relevance: (X', Y', Z') or (1, X', Y', Z') over the same volume.
+        relevance: (X', Y', Z') or (1, X', Y', Z') over the same volume; drawn in 48 x 48 cells a slice at most.
     """
     data = signal.data.detach().float().cpu()
     name = window_of(signal)
@@ -69,7 +71,7 @@ def plot_ct(signal: Signal, ax: Any, relevance: Tensor | None = None) -> None:
     if relevance is not None:
         over = _fitted(as_read(relevance.detach().float().cpu().reshape(relevance.shape[-3:])), len(shown))
         full = drawing.full_scale(over)
-        weights = over.abs().mean((1, 2)).numpy()
+        weights = np.abs(over).mean((1, 2))
     chosen = chosen_slices(len(shown), weights)
     across, down, up = signal.meta.get("spacing") or (1.0, 1.0, 1.0)
     width, height = shown.shape[2] * across, shown.shape[1] * down
@@ -97,9 +99,8 @@ def plot_ct(signal: Signal, ax: Any, relevance: Tensor | None = None) -> None:
     ax.set_xlabel(f"{said}; number 1 is the lowest", fontsize=7)
 
 
-def _fitted(over: Tensor, slices: int) -> Tensor:
-    """One slice of relevance for each of the volume's."""
-    if len(over) == slices:
-        return over
-    place = ((torch.arange(slices) + 0.5) / slices * len(over)).long()
-    return over[place]
+def _fitted(over: Tensor, slices: int) -> np.ndarray[Any, Any]:
+    """One slice of relevance, of few cells, for each of the volume's."""
+    if len(over) != slices:
+        over = over[((torch.arange(slices) + 0.5) / slices * len(over)).long()]
+    return drawing.coarse(over, CELLS, CELLS)

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 
 from modalign.errors import ReadError
-from modalign.modalities.base import Signal, describe_source
+from modalign.modalities.base import Signal
 from modalign.modalities.ct import arrays, geometry
 from modalign.modalities.ct.fields import CtFields
 from modalign.modalities.ct.geometry import Array, Floats
 from modalign.modalities.ct.units import in_hu
 from modalign.modalities.ct.volume import Volume
+from modalign.modalities.messages import describe_source
 
 SUFFIXES = (".dcm", ".nii", ".nii.gz", ".nrrd", ".npy")
 

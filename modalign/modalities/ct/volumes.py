@@ -282,6 +282,6 @@ class Vit3d(Encoder):
 
     def token_spans(self, inputs: Mapping[str, Tensor]) -> TokenSpans:
         """A token is a cube; the mean is pooled."""
-        patch = self._options["patch"]
-        spans = grid_spans(inputs["values"].shape[1:], (self._options["channels"], patch, patch, patch))
+        channels, patch = (int(str(self._options[key])) for key in ("channels", "patch"))
+        spans = grid_spans(inputs["values"].shape[1:], (channels, patch, patch, patch))
         return TokenSpans(spans, spans.new_full((len(spans),), 1 / len(spans)))

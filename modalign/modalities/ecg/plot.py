@@ -133,7 +133,9 @@ def plot_ecg(signal: Signal, ax: Any, relevance: Tensor | None = None) -> None:
         spine.set_edgecolor("0.7")
     rate, full, values = signal.rate or 1.0, 1.0, None
     if relevance is not None:
-        values = drawing.stretch(relevance, len(signal.data), signal.data.shape[1])
+        # A cell is a millimetre of paper: gradients of single samples are thinner than a pen.
+        cells = max(1, round(signal.data.shape[1] / rate * SPEED))
+        values = drawing.coarse(drawing.stretch(relevance, len(signal.data), signal.data.shape[1]), cells)
         full = drawing.full_scale(values)
     for base in sheet.baselines:
         ax.plot(np.array([1, 2, 2, 7, 7, 8]), np.array([0, 0, GAIN, GAIN, 0, 0]) - base, color="0.1", linewidth=0.8)
@@ -141,8 +143,9 @@ def plot_ecg(signal: Signal, ax: Any, relevance: Tensor | None = None) -> None:
         x, y = trace(signal, piece)
         left, base = ROOM + piece.left, sheet.baselines[piece.row]
         if values is not None and len(x):
-            start = round(piece.first * rate)
-            painted = drawing.colours(values[piece.lead : piece.lead + 1, start : start + len(x)], full)
+            share = values.shape[1] / (signal.data.shape[1] / rate)  # cells in a second
+            start, stop = round(piece.first * share), round(piece.last * share)
+            painted = drawing.colours(values[piece.lead : piece.lead + 1, start:stop], full)
             right = left + len(x) / rate * SPEED
             drawing.shade(ax, painted, (left, right, -base - 8, -base + 9))
         ax.plot(left + x, y - base, color="0.05", linewidth=0.8, solid_joinstyle="round")

@@ -11,12 +11,13 @@ import pandas as pd
 import torch
 
 from modalign.errors import ReadError, suggest
-from modalign.modalities.base import Signal, describe_source
+from modalign.modalities.base import Signal
 from modalign.modalities.ecg import tables, voltage
 from modalign.modalities.ecg.fields import EcgFields
 from modalign.modalities.ecg.leads import STANDARD, derive_limb, in_order, lead_name, nameless
 from modalign.modalities.ecg.matlab import open_matlab
 from modalign.modalities.ecg.recording import SPAN, Array, Recording, extremes, rows_between
+from modalign.modalities.messages import describe_source
 from modalign.modalities.tables import open_npy, open_parquet
 
 RATES = (25.0, 50_000.0)

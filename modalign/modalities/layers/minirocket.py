@@ -1,4 +1,4 @@
-"""MiniRocket as an encoder: thousands of fixed random kernels, for the few hundred recordings that a net cannot learn from.
+"""MiniRocket as an encoder: fixed random kernels, for the few hundred recordings that a net cannot learn from.
 
 Dempster, Schmidt and Webb 2021, doi:10.1145/3447548.3467231; several channels as in its authors' code and in tsai's.
 """
@@ -64,7 +64,7 @@ class MiniRocket(Encoder):
         self.width = KERNELS * sum(self.counts)
         taps = torch.tensor(list(combinations(range(TAPS), 3)))
         self.register_buffer("kernels", torch.full((KERNELS, TAPS), -1.0).scatter_(1, taps, 2.0), persistent=False)
-        self.register_buffer("mix", _mixes(len(self.dilations) * KERNELS, channels).unflatten(0, (-1, KERNELS)))
+        self.register_buffer("mix", _mixes(len(self.dilations) * KERNELS, channels).unflatten(0, (-1, KERNELS)))  # type: ignore[no-untyped-call]
         self.register_buffer("biases", torch.rand(self.width) * 2 - 1)
 
     def options(self) -> dict[str, int]:
@@ -121,7 +121,7 @@ class MiniRocket(Encoder):
         # Quantiles by the golden ratio, evenly spread however many are taken.
         shares = (torch.arange(1, self.width + 1, dtype=torch.float64) * ((5**0.5 + 1) / 2)) % 1
         biases = []
-        for i, (count, quantiles) in enumerate(zip(self.counts, shares.split([KERNELS * c for c in self.counts]))):
+        for i, (count, quantiles) in enumerate(zip(self.counts, shares.split([KERNELS * c for c in self.counts]))):  # type: ignore[no-untyped-call]
             one = (values[chosen[i]].double() * self.mix[i].cpu().unsqueeze(-1)).sum(1)
             responses = self._convolve(one.unsqueeze(0), self.kernels.cpu().double().unsqueeze(1), i, KERNELS)[0]
             biases += [
@@ -139,7 +139,7 @@ class MiniRocket(Encoder):
 
     def _biases_by_dilation(self) -> list[Tensor]:
         """(84, count) for each dilation."""
-        parts = self.biases.split([KERNELS * count for count in self.counts])
+        parts = self.biases.split([KERNELS * count for count in self.counts])  # type: ignore[no-untyped-call]
         return [part.view(KERNELS, -1) for part in parts]
 
     def _responses(self, values: Tensor, i: int) -> Tensor:
@@ -177,7 +177,7 @@ def _mixes(count: int, channels: int) -> Tensor:
 
 
 def _exact(values: Tensor) -> torch.dtype:
-    """Double, in which these sums of a few float32 values are exact: a value at a bias falls on one side in any batch."""
+    """Double, in which sums of a few float32 values are exact: a value at a bias falls on one side in any batch."""
     return torch.float32 if values.device.type == "mps" else torch.float64
 
 

@@ -15,6 +15,8 @@ from modalign.modalities.motion.units import STANDARD_GRAVITY as G
 AXIS_COLOURS = {"x": "#1f77b4", "y": "#2ca02c", "z": "#9467bd"}
 """No red and no amber: those are relevance's."""
 MOST_DEVICES = 3
+CELLS = 250
+"""Of relevance along time, at most."""
 SENSORS = {"acc": ("acceleration", "m/s²"), "gyro": ("rotation", "rad/s")}
 
 
@@ -48,7 +50,7 @@ def plot_motion(signal: Signal, ax: Any, relevance: Tensor | None = None) -> Non
     found = sensors_of(signal)
     values, full = None, 1.0
     if relevance is not None:
-        values = drawing.stretch(relevance, len(data), min(relevance.shape[-1], drawing.PIXELS))
+        values = drawing.coarse(drawing.stretch(relevance, len(data), relevance.shape[-1]), CELLS)
         full = drawing.full_scale(values)
     shown = _chosen(found, values)
     mapped = _many(signal)

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from modalign.errors import ReadError, suggest
-from modalign.modalities.base import Signal, describe_source
+from modalign.modalities.base import Signal
+from modalign.modalities.messages import describe_source
 from modalign.modalities.motion import timing, units
 from modalign.modalities.motion.fields import STANDARD, MotionFields, canonical, of_sensor, split_channel, triples
 from modalign.modalities.motion.sources import Table, open_table

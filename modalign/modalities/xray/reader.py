@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from modalign.errors import ReadError
-from modalign.modalities.base import Signal, describe_source
+from modalign.modalities.base import Signal
+from modalign.modalities.messages import describe_source
 from modalign.modalities.xray.fields import LATERAL, XrayFields, view_name
 
 Array = NDArray[Any]

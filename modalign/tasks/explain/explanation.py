@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,10 @@ from modalign.modalities.base import Modality, Signal
 
 CAPTION = "What the score rests on, not what causes the finding."
 MOST_ROWS = 5_000_000
+LEFT, RIGHT, ABOVE, BELOW, FOOT, LINE = 0.65, 1.15, 0.4, 0.5, 0.25, 0.17
+"""Inches about each drawing of a figure, of its foot, and of a line of its legend."""
+LETTERS = 12.5
+"""Letters of a legend in an inch."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +91,12 @@ class Explanation:
         path.parent.mkdir(parents=True, exist_ok=True)
         values = self.relevance.numpy()
         if path.suffix == ".npz":
-            about = {"tower": self.tower, "method": self.title, "target": self.target, "value": self.value}
             rate = float("nan") if self.signal.rate is None else self.signal.rate
-            np.savez_compressed(path, relevance=values, rate=rate, channels=np.array(self.signal.channels), **about)
+            np.savez_compressed(
+                path, relevance=values, rate=np.array(rate), channels=np.array(self.signal.channels),
+                tower=np.array(self.tower), method=np.array(self.title), target=np.array(self.target),
+                value=np.array(self.value),
+            )  # fmt: skip
             return path
         if path.suffix != ".csv":
             raise RecipeError(f"{path}: relevance is written as .npz or .csv; give one of these suffixes")
@@ -123,32 +131,22 @@ def draw(explanations: Sequence[Explanation], path: str | Path) -> Path:
     except ImportError as error:
         raise MissingExtraError("a plot", "plot") from error
     sizes = [one.modality.plot_inches(one.signal) for one in explanations]
-    width = max(w for w, _ in sizes) + 1.2
-    heights = [max(h, 1.0) + 0.9 for _, h in sizes]
-    figure = Figure(figsize=(width, sum(heights) + 0.2))
-    bottom = sum(heights) + 0.2
-    for one, (own, tall), height in zip(explanations, sizes, heights):
-        bottom -= height
-        left = 0.55
-        box = (
-            left / width,
-            (bottom + 0.3) / figure.get_figheight(),
-            own / width,
-            (height - 0.9) / figure.get_figheight(),
-        )
-        ax = figure.add_axes(box)
-        one.plot(ax)
-        top = (bottom + height - 0.45) / figure.get_figheight()
-        figure.text(left / width, top, one.legend(), fontsize=9, va="center", parse_math=False)
-        bar = figure.add_axes(
-            ((left + own + 0.3) / width, box[1], 0.1 / width, min(box[3], 2.5 / figure.get_figheight()))
-        )
+    legends = [textwrap.wrap(one.legend(), max(30, int(LETTERS * own))) for one, (own, _) in zip(explanations, sizes)]
+    heights = [max(tall, 0.8) + ABOVE + LINE * len(lines) + BELOW for (_, tall), lines in zip(sizes, legends)]
+    width, height = LEFT + max(own for own, _ in sizes) + RIGHT, sum(heights) + FOOT
+    figure = Figure(figsize=(width, height))
+    top = height
+    for one, (own, _), lines, whole in zip(explanations, sizes, legends, heights):
+        figure.text(LEFT / width, (top - 0.12) / height, "\n".join(lines), fontsize=9, va="top", parse_math=False)
+        bottom, tall = top - whole + BELOW, whole - ABOVE - BELOW - LINE * len(lines)
+        one.plot(figure.add_axes((LEFT / width, bottom / height, own / width, tall / height)))
+        place = ((LEFT + own + 0.45) / width, bottom / height, 0.1 / width, min(tall - 0.1, 2.2) / height)
+        bar = figure.add_axes(place)
         figure.colorbar(drawing.colour_scale(one.relevance), cax=bar)
         bar.tick_params(labelsize=6)
-        bar.yaxis.offsetText.set_fontsize(6)
-        bar.set_title("relevance", fontsize=6, loc="left")
-        del tall
-    figure.text(0.55 / width, 0.08 / figure.get_figheight(), CAPTION, fontsize=7, color="0.35")
+        bar.set_ylabel("relevance, strongest = 1", fontsize=6)
+        top -= whole
+    figure.text(LEFT / width, 0.1 / height, CAPTION, fontsize=7, color="0.35")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from modalign.errors import RecipeError, suggest
 from modalign.tasks.explain.registry import Score
@@ -68,7 +67,7 @@ def split(relevance: Tensor, sizes: Sequence[int]) -> list[Tensor]:
     """
     if relevance.shape[-1] != sum(sizes):
         raise ValueError(f"relevance of {relevance.shape[-1]} values does not split into {list(sizes)}")
-    return list(torch.split(relevance, list(sizes), dim=-1))  # type: ignore[no-untyped-call]
+    return list(torch.split(relevance, list(sizes), dim=-1))
 
 
 def mean_fusion(classes: Tensor, label: int, count: int) -> Score:
@@ -79,12 +78,9 @@ def mean_fusion(classes: Tensor, label: int, count: int) -> Score:
     """
 
     def score(embeddings: Tensor) -> Tensor:
-        total = embeddings.unflatten(-1, (count, -1)).sum(-2)  # type: ignore[no-untyped-call]
-        return (total / total.detach().norm(dim=-1, keepdim=True).clamp_min(1e-12)) @ classes[label].to(total)
+        total = embeddings.view(len(embeddings), count, -1).sum(1)
+        length = total.detach().norm(dim=-1, keepdim=True).clamp_min(1e-12)
+        scores: Tensor = total / length @ classes[label].to(total)
+        return scores
 
     return score
-
-
-def unit(embeddings: Tensor) -> Tensor:
-    """Rows of length 1."""
-    return F.normalize(embeddings.float(), dim=-1)

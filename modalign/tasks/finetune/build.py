@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, Literal
 
 from modalign.align.config import LossConfig, ModelConfig, Pair, Recipe
 from modalign.align.model import AlignmentModel, seeded
@@ -33,6 +33,20 @@ def pairs_for(base: AlignmentModel, config: FinetuneConfig) -> list[Pair]:
             f"contrastive: the model has no pair of {' or '.join(config.modalities)} with another tower; leave it at 0"
         )
     return [p.model_copy(update={"weight": p.weight * config.contrastive}) for p in kept]
+
+
+def start_of(base: AlignmentModel, config: FinetuneConfig) -> Literal["text", "random"]:
+    """What the head starts from: the classes' prompts where it is free to and can.
+
+    Raises:
+        RecipeError: they are asked for, and the base has no text tower.
+    """
+    fits = config.head == "classification" and config.features == "aligned" and config.fusion.how != "sequential"
+    if config.start == "text" and config.text not in base.towers:
+        raise RecipeError(f"start: text needs a tower for prompts, and this model has none called {config.text!r}")
+    if config.start == "random" or (config.start == "auto" and not (fits and config.text in base.towers)):
+        return "random"
+    return "text"
 
 
 def build(base: AlignmentModel, config: FinetuneConfig, target: Target, pairs: list[Pair]) -> FineTuned:
@@ -65,9 +79,10 @@ def build(base: AlignmentModel, config: FinetuneConfig, target: Target, pairs: l
         towers[name] = own.model_copy(
             update={"tune": tune, "lora": config.lora, "augment": augment, "projection": projection}
         )
+    settings = config.model_copy(update={"start": start_of(base, config)})
     with seeded(config.seed):
         aligned = AlignmentModel(ModelConfig(towers=towers, dim=source.dim, temperature=source.source.temperature))
-        tuned_model = FineTuned(aligned, config, target)
+        tuned_model = FineTuned(aligned, settings, target)
     start_from(aligned, source, names, "the base")
     aligned.temperature.requires_grad_(False)
     for name in names:

@@ -19,7 +19,8 @@ from modalign.align.model import POOLED, AlignmentModel, AlignmentOutput, Tower
 from modalign.align.storage import CARD, write_checksums
 from modalign.align.temperature import Temperature
 from modalign.errors import ModelError, RecipeError, suggest
-from modalign.modalities.base import Signal, first_problem
+from modalign.modalities.base import Signal
+from modalign.modalities.messages import first_problem
 from modalign.tasks.finetune.config import FinetuneConfig
 from modalign.tasks.finetune.target import Target
 from modalign.tasks.fusion.embeddings import Encoded
@@ -44,7 +45,7 @@ class FineTuned(nn.Module):
 
     Args:
         aligned: the towers that take part.
-        config: what was asked for.
+        config: what was asked for, with `start` text or random.
         target: what the outputs mean.
 
     Example:
@@ -62,7 +63,8 @@ class FineTuned(nn.Module):
         # Not called `config`: transformers' Trainer writes into a model's `config`.
         self.aligned, self.settings, self.target = aligned, config, target
         widths = [self._width(name) for name in config.modalities]
-        self.head = build_head(widths, target.outputs, config.fusion)
+        moving = config.tune != "head" and config.start == "random"
+        self.head = build_head(widths, target.outputs, config.fusion, by_row=moving)
 
     def _width(self, name: str) -> int:
         return self.aligned.dim if self.settings.features == "aligned" else self.aligned.tower(name).width

@@ -17,12 +17,12 @@ from modalign.align.manifest import Manifest, check_groups
 from modalign.align.model import AlignmentModel
 from modalign.align.privacy import without_paths
 from modalign.align.signal_cache import SignalCache
-from modalign.errors import ModelError, RecipeError
+from modalign.errors import ModelError
 from modalign.tasks.evaluation import hashed_groups
-from modalign.tasks.finetune.build import build, pairs_for, recipe_for
+from modalign.tasks.finetune.build import build, pairs_for, recipe_for, start_of
 from modalign.tasks.finetune.config import FinetuneConfig
 from modalign.tasks.finetune.model import FineTuned
-from modalign.tasks.finetune.target import target_of, task_of, with_known_labels
+from modalign.tasks.finetune.target import Target, target_of, task_of, with_known_labels
 from modalign.tasks.finetune.trainer import FinetuneTrainer
 from modalign.tasks.fusion.embeddings import encode_modalities
 from modalign.tasks.training import (
@@ -126,23 +126,20 @@ def with_descriptions(manifest: Manifest, base: AlignmentModel) -> Manifest:
 
 
 def texts_for(
-    base: AlignmentModel, config: FinetuneConfig, manifest_target: Any, manifest: Manifest
+    base: AlignmentModel, config: FinetuneConfig, target: Target, manifest: Manifest
 ) -> dict[str, Tensor] | None:
     """The classes' embeddings for each modality, from the base's text tower; None for a head that starts at random.
 
     Raises:
         RecipeError: they are asked for, and the base has no text tower.
     """
-    fits = config.head == "classification" and config.features == "aligned" and config.fusion.how != "sequential"
-    if config.start == "random" or (config.start == "auto" and not (fits and config.text in base.towers)):
+    if start_of(base, config) == "random":
         return None
-    if config.text not in base.towers:
-        raise RecipeError(f"start: text needs a tower for prompts, and this model has none called {config.text!r}")
     return {
         name: ZeroShotClassifier(
             base,
             name,
-            manifest_target.labels,
+            target.labels,
             config.templates or None,
             {} if config.templates else manifest.descriptions,
             config.text,

@@ -111,8 +111,10 @@ class FinetuneTrainer(AlignmentTrainer):
         """Nothing: every val row has a target, and pairs are not needed to choose by it."""
 
     def _start_head(self, texts: Mapping[str, Tensor] | None, truth: Tensor) -> None:
-        """Give the head its constants, from training rows alone, and the classes' texts where it starts from them."""
+        """Give the head the classes' texts, or the constants of its inputs, from training rows alone."""
         head, names, kind = self.tuned.head, self.tuned.settings.modalities, self.tuned.target.kind
+        if texts is None and self.tuned.settings.tune != "head":
+            return  # its inputs are standardised row by row
         if texts is not None:
             scale = float(self.tuned.temperature())
             head.start_from_text([texts[name] for name in names], scale)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from modalign.errors import RecipeError
 from modalign.tasks.fusion.dropout import drop_modalities
@@ -13,13 +14,18 @@ from modalign.tasks.fusion.options import FusionOptions, HeadOutput
 
 
 class Standardise(nn.Module):
-    """(B, d) -> (features - mean) * scale, by constants of the training rows; none at first."""
+    """(B, d) -> (features - mean) * scale, by constants of the training rows (none at first), or row by row.
+
+    Constants are for features that stay as they are. While an encoder is trained they move, and where it has BatchNorm
+    they are other ones in training than in eval: then each row is brought to mean 0 and variance 1 by itself.
+    """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, by_row: bool = False) -> None:
         super().__init__()
+        self.by_row = by_row
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("scale", torch.ones(()))
 
@@ -32,6 +38,8 @@ class Standardise(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, d) -> (B, d)."""
+        if self.by_row:
+            return F.layer_norm(features, features.shape[-1:])
         return (features - self.mean) * self.scale
 
 
@@ -42,15 +50,16 @@ class FusionHead(nn.Module):
         widths: the size of each modality's features, in the order in which they are given.
         outputs: C, how many figures a row gets.
         options: see `FusionOptions`.
+        by_row: standardise each row's features by themselves; see `Standardise`.
 
     Attributes:
         inputs: the constants of each modality's features.
     """
 
-    def __init__(self, widths: Sequence[int], outputs: int, options: FusionOptions) -> None:
+    def __init__(self, widths: Sequence[int], outputs: int, options: FusionOptions, by_row: bool = False) -> None:
         super().__init__()
         self.widths, self.outputs, self.options = list(widths), outputs, options
-        self.inputs = nn.ModuleList(Standardise(width) for width in widths)
+        self.inputs = nn.ModuleList(Standardise(width, by_row) for width in widths)
 
     def fit_inputs(self, features: Sequence[Tensor], present: Tensor) -> None:
         """Take the constants of the inputs from training rows: M features (N, d_m), and (N, M) which are there."""

@@ -21,6 +21,7 @@ class LateFusion(FusionHead):
         widths: sizes of the features; equal ones for the mean.
         outputs: C.
         options: `how` is "concat" or "mean".
+        by_row: see `Standardise`.
 
     Example:
         >>> head = LateFusion([4, 3], 2, FusionOptions())
@@ -32,8 +33,8 @@ class LateFusion(FusionHead):
         RecipeError: features of unequal sizes have no mean, or `missing: skip` is asked of a concatenation.
     """
 
-    def __init__(self, widths: Sequence[int], outputs: int, options: FusionOptions) -> None:
-        super().__init__(widths, outputs, options)
+    def __init__(self, widths: Sequence[int], outputs: int, options: FusionOptions, by_row: bool = False) -> None:
+        super().__init__(widths, outputs, options, by_row)
         if options.how == "mean" and len(set(widths)) > 1:
             raise RecipeError(f"fusion.how: mean needs features of one size, not {list(widths)}; take concat")
         if options.how == "concat" and options.missing == "skip":

@@ -12,10 +12,10 @@ from modalign.tasks.fusion.sequential import SequentialFusion
 HEADS: Mapping[str, type[FusionHead]] = {"concat": LateFusion, "mean": LateFusion, "sequential": SequentialFusion}
 
 
-def build_head(widths: Sequence[int], outputs: int, options: FusionOptions) -> FusionHead:
+def build_head(widths: Sequence[int], outputs: int, options: FusionOptions, by_row: bool = False) -> FusionHead:
     """The head that `options.how` names.
 
     Raises:
         RecipeError: the options do not fit it.
     """
-    return HEADS[options.how](widths, outputs, options)
+    return HEADS[options.how](widths, outputs, options, by_row)

@@ -22,6 +22,7 @@ class SequentialFusion(FusionHead):
         widths: sizes of the features, in the order of the sequence.
         outputs: C.
         options: `state`, `hidden`, `penalty`, `dropout` (inside the encoders), `modality_dropout`.
+        by_row: see `Standardise`.
 
     Example:
         >>> head = SequentialFusion([4, 3], 2, FusionOptions(how="sequential"))
@@ -31,8 +32,8 @@ class SequentialFusion(FusionHead):
         (torch.Size([3, 2, 2]), True, True)
     """
 
-    def __init__(self, widths: Sequence[int], outputs: int, options: FusionOptions) -> None:
-        super().__init__(widths, outputs, options)
+    def __init__(self, widths: Sequence[int], outputs: int, options: FusionOptions, by_row: bool = False) -> None:
+        super().__init__(widths, outputs, options, by_row)
         self.start = nn.Parameter(0.1 * torch.randn(options.state))
         self.encoders = nn.ModuleList(
             nn.Sequential(
