@@ -50,6 +50,7 @@ def test_a_notebook_runs(path: Path, real_data: Path, tmp_path: Path, monkeypatc
     from nbclient import NotebookClient
 
     monkeypatch.setenv("MODALIGN_DATA", str(real_data))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # two threads that share their cores with others take ten times as long
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(path.parents[1]), os.environ.get("PYTHONPATH", "")]))
     notebook = nbformat.read(path, as_version=4)
     started = time.perf_counter()
