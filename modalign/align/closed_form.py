@@ -1,9 +1,8 @@
 """Linear projections found in one step: whitened captions, and ridge regression of recordings on them.
 
 For a few hundred pairs of frozen features. The squared error has one best solution for a given penalty, and the penalty
-is chosen on held-out groups; a contrastive loss that is trained on the same features by gradient has no such optimum, and
-overfits. Whitening makes the sentences of a training set orthogonal as far as they differ, so that the regression's
-cosine with a caption is the share of the captions like it that it expects, as in canonical correlation analysis.
+is chosen on held-out groups. Whitening makes the sentences of a training set nearly orthogonal, however alike they sound
+to a language model, so that a regressed embedding says how much of each it expects, as in canonical correlation analysis.
 """
 
 from __future__ import annotations
