@@ -1,8 +1,9 @@
 """Linear projections found in one step: whitened captions, and ridge regression of recordings on them.
 
 For a few hundred pairs of frozen features. The squared error has one best solution for a given penalty, and the penalty
-is chosen on held-out groups. Whitening makes the sentences of a training set nearly orthogonal, however alike they sound
-to a language model, so that a regressed embedding says how much of each it expects, as in canonical correlation analysis.
+is chosen on held-out groups. Whitening makes the sentences of a training set nearly orthogonal, however alike they
+sound to a language model, so that a regressed embedding says how much of each it expects, as in canonical correlation
+analysis.
 """
 
 from __future__ import annotations

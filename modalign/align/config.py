@@ -167,16 +167,14 @@ class Recipe(ModelConfig):
                 raise ValueError(f"{where}: standardize and solve need tune: frozen, since tuned features move")
             if own.solve and (own.kind != "linear" or own.noise or own.dropout):
                 raise ValueError(f"{where}.solve: needs kind: linear, without noise and dropout, since nothing trains")
-            if own.solve == "ridge":
-                for other in self.partners(name):
-                    theirs = self.towers[other]
-                    if theirs.tune != "frozen" or (
-                        theirs.projection.solve != "whiten" and theirs.projection.kind != "identity"
-                    ):
-                        raise ValueError(
-                            f"{where}.solve: ridge regresses on {other!r}, whose embeddings must be there before; set "
-                            f"towers.{other}.tune: frozen and towers.{other}.projection: {{kind: linear, solve: whiten}}"
-                        )
+            for other in self.partners(name) if own.solve == "ridge" else ():
+                theirs = self.towers[other]
+                whitened = theirs.projection.solve == "whiten" or theirs.projection.kind == "identity"
+                if theirs.tune != "frozen" or not whitened:
+                    raise ValueError(
+                        f"{where}.solve: ridge regresses on {other!r}, whose embeddings must be there before; set "
+                        f"towers.{other}.tune: frozen, and its projection: {{kind: linear, solve: whiten}}"
+                    )
         return self
 
     def partners(self, tower: str) -> dict[str, float]:
