@@ -87,6 +87,8 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         )
         self.pair_counts = check_captions(self.train_rows, recipe.pairs)
         self._check_val()
+        if trained is None and not any(p.requires_grad for p in model.parameters()):
+            raise RecipeError("the recipe leaves nothing to train; set temperature.learnable: true")
         self.notes: list[str] = []
         self._fit_processing(model)
         if fit_encoders:
