@@ -93,13 +93,13 @@ STUDIES = (
     ),
     Study(
         "ptb-xl-500", "ptb-xl", "ecg_ptbxl500", "5 superclasses, several a record",
-        "seen classes, unseen people, 10 folds by patient", "ecg", "ecg",
+        "seen classes, unseen people, 10 folds by patient", "ecg_small", "ecg",
         [Fold({"task": "super", "text": "none"}, test_fold=k, folds=10) for k in range(1, 11)], rocket=True,
     ),
     Study(
         "motionsense", "motionsense", "imu_motionsense", "6 activities, phone in the pocket",
-        "seen classes, unseen people", "motion", "motion", [Fold({"hop": "2.56"})],
-        ["towers.motion.processing={rate: 50, window: 2.56}"], rocket=True,
+        "seen classes, unseen people", "motion_small", "motion", [Fold({"hop": "2.56"})],
+        ["towers.motion.processing={rate: 50, window: 2.56}", "towers.motion.options={samples: 128}"], rocket=True,
     ),
     Study(
         "kermany", "kermany", "cxr_kermany3", "normal, bacterial, viral pneumonia",

@@ -27,7 +27,13 @@ class ProjectionConfig(Section):
     hidden: int | None = Field(None, ge=1, description="width of the mlp's hidden layer; None: the shared dimension")
     dropout: float = Field(0.0, ge=0, lt=1, description="on the pooled features, while training")
     center: bool = Field(False, description="subtract the training set's mean feature (frozen encoders only)")
+    standardize: bool = Field(False, description="likewise, and divide each feature by its standard deviation")
     noise: float = Field(0.0, ge=0, description="Gaussian noise on the pooled features while training, in their sd")
+    solve: Literal["whiten", "ridge"] | None = Field(
+        None,
+        description="a linear projection found in one step, not trained: whiten the training features, or regress on "
+        "the embeddings of the whitened towers that this one is paired with (frozen encoders only)",
+    )
 
 
 class LoraOptions(Section):
@@ -152,6 +158,29 @@ class Recipe(ModelConfig):
     training: TrainingConfig = TrainingConfig()
     text: str = Field("text", description="the tower that encodes prompts, where there is one")
     templates: dict[str, list[str]] = Field(default_factory=dict, description="tower -> prompt templates with {label}")
+
+    @model_validator(mode="after")
+    def _projections_can_be_fitted(self) -> Self:
+        for name, tower in self.towers.items():
+            own, where = tower.projection, f"towers.{name}.projection"
+            if (own.standardize or own.solve) and tower.tune != "frozen":
+                raise ValueError(f"{where}: standardize and solve need tune: frozen, since tuned features move")
+            if own.solve and (own.kind != "linear" or own.noise or own.dropout):
+                raise ValueError(f"{where}.solve: needs kind: linear, without noise and dropout, since nothing trains")
+            for other in self.partners(name) if own.solve == "ridge" else ():
+                theirs = self.towers[other]
+                whitened = theirs.projection.solve == "whiten" or theirs.projection.kind == "identity"
+                if theirs.tune != "frozen" or not whitened:
+                    raise ValueError(
+                        f"{where}.solve: ridge regresses on {other!r}, whose embeddings must be there before; set "
+                        f"towers.{other}.tune: frozen, and its projection: {{kind: linear, solve: whiten}}"
+                    )
+        return self
+
+    def partners(self, tower: str) -> dict[str, float]:
+        """The towers that this one is paired with, and the pairs' weights."""
+        ends = [(p.b if p.a == tower else p.a, p.weight) for p in self.pairs if tower in (p.a, p.b)]
+        return dict(ends)
 
     @model_validator(mode="after")
     def _pairs_name_towers(self) -> Self:

@@ -20,7 +20,7 @@ from modalign.align.privacy import without_paths
 from modalign.align.projection import Projection
 from modalign.align.start import start_from
 from modalign.align.temperature import Temperature
-from modalign.errors import ModelError, suggest
+from modalign.errors import ModelError, RecipeError, suggest
 from modalign.modalities.base import Encoder, Modality, Processing, Signal
 from modalign.modalities.registry import get_modality
 
@@ -53,6 +53,10 @@ class Tower(nn.Module):
         self.width = self.encoder.width
         self.padding = self.encoder.padding
         self._encoder_options = self.encoder.options()
+        if not self.encoder.trains and config.tune != "frozen":
+            raise RecipeError(
+                f"towers.{name}.tune: the encoder has nothing to train, so it is frozen, not {config.tune}"
+            )
         if config.tune == "lora":
             self.encoder = add_lora(self.encoder, config.lora, name)
         elif config.tune == "frozen":

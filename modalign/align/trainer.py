@@ -22,10 +22,11 @@ from modalign.align.embed import evaluate_pairs
 from modalign.align.losses import PairLoss, get_loss
 from modalign.align.manifest import Manifest
 from modalign.align.model import AlignmentModel, AlignmentOutput
-from modalign.align.sampler import EpochBatchSampler
+from modalign.align.sampler import EpochBatchSampler, generator_for
 from modalign.align.signal_cache import SignalCache
+from modalign.align.solving import solve_projections
 from modalign.errors import ManifestError, ModelError, RecipeError, suggest
-from modalign.modalities.base import Processing
+from modalign.modalities.base import Encoder, Processing
 
 Evaluator = Callable[[AlignmentModel, AlignmentDataset], Mapping[str, float]]
 """Given by the caller (a task), since align knows no task: the model and the val split -> figures to log."""
@@ -49,6 +50,7 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         evaluators: tasks that are run on `val` at each evaluation.
         callbacks: transformers callbacks.
         cache: where signals whose preparation is costly are kept.
+        fit_encoders: let encoders take their constants from the training rows; the untrained baseline's do not.
         trained: the module that is trained, where it is more than the model (which it holds): one with a task's head.
 
     Raises:
@@ -70,6 +72,7 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         evaluators: Sequence[Evaluator] = (),
         callbacks: Sequence[TrainerCallback] = (),
         cache: SignalCache | None = None,
+        fit_encoders: bool = True,
         trained: nn.Module | None = None,
     ) -> None:
         self.recipe = recipe
@@ -84,8 +87,12 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         )
         self.pair_counts = check_captions(self.train_rows, recipe.pairs)
         self._check_val()
+        if trained is None and not any(p.requires_grad for p in model.parameters()):
+            raise RecipeError("the recipe leaves nothing to train; set temperature.learnable: true")
         self.notes: list[str] = []
         self._fit_processing(model)
+        if fit_encoders:
+            self._fit_encoders(model)
         args = training_arguments(recipe, out, len(self.train_rows), evaluate=val is not None)
         super().__init__(
             model=model if trained is None else trained,
@@ -130,6 +137,15 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
                     if rows is not None:
                         rows.processing[name] = tower.processing
 
+    def _fit_encoders(self, model: AlignmentModel) -> None:
+        """Let encoders take constants from the training rows, and from nothing else."""
+        for name in model.towers:
+            tower = model.tower(name)
+            if name not in model.started and type(tower.encoder).fit is not Encoder.fit:
+                windows = (w for signal in self._signals(name) for w in tower.processing.segments(signal))
+                generator = generator_for(self.recipe.seed, 0, "", f"{name}.fit")
+                tower.encoder.fit((tower.processing(window) for window in windows), generator)
+
     def _signals(self, tower: str) -> Iterable[Any]:
         for i in range(len(self.train_rows)):
             for key in self.train_rows.options_of(i, tower):
@@ -150,6 +166,7 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
             if name not in model.started:
                 tower.projection.fit(tables["train"][name].features.to(model.device))
             self.notes += [f"{name}: {note}" for note in tower.processing.notes()]
+        self.notes += solve_projections(model, self.train_rows, tables["train"], self.recipe)
         return tables
 
     def _note_cut(self, tower: str) -> None:

@@ -56,14 +56,24 @@ class Encoder(nn.Module):
     Attributes:
         width: D, the size of `pooled`.
         padding: "exact": a padded item has the embedding that it has alone; "fixed": equal lengths only.
+        trains: whether training changes it; False: it has no weights, so that its tower is always frozen.
     """
 
     width: int
     padding: ClassVar[Literal["exact", "fixed"]] = "exact"
+    trains: ClassVar[bool] = True
 
     def options(self) -> dict[str, Any]:
         """The options (JSON) from which the same architecture is built again without any other checkpoint."""
         raise NotImplementedError("abstract: an encoder returns the options it was built from")
+
+    def fit(self, inputs: Iterable[Mapping[str, Tensor]], generator: torch.Generator) -> None:
+        """Take constants (buffers) from the training split before anything is trained; by default there are none.
+
+        Args:
+            inputs: every training item's processed windows, without a batch axis, in the order of the rows; read once.
+            generator: for what is drawn, seeded by the run, so that a resumed run finds the same.
+        """
 
     def processing_defaults(self) -> dict[str, Any]:
         """Processing parameters that this encoder dictates (a tokenizer, an image size)."""

@@ -96,7 +96,7 @@ def train(
     if untrained and any(model.tower(name).modality.is_path for name in model.towers):
         baseline = untrained_recipe(recipe, model)
         twin = build_model(baseline, [name for name in model.towers if not model.tower(name).modality.is_path])
-        _fit(twin, baseline, rows, val, out / "untrained-checkpoints", resume, "untrained baseline", console)
+        _fit(twin, baseline, rows, val, out / "untrained-checkpoints", resume, "untrained baseline", console, False)
         twin.record = model.record
         twin.save_pretrained(out / "untrained")
     return model
@@ -231,13 +231,14 @@ def _fit(
     resume: bool,
     title: str,
     console: Console,
+    fit_encoders: bool = True,
 ) -> None:
     recordings = [name for name in model.towers if model.tower(name).modality.is_path]
     evaluators = [prompt_figures({name: recipe.templates.get(name, []) for name in recordings}, recipe.text)]
     logging.getLogger("transformers").setLevel(logging.ERROR)
     cache = SignalCache(recipe.training.cache or out.parent / "cache")
     bar = progress_bar(title, recipe, console)
-    trainer = AlignmentTrainer(model, recipe, rows, val, out, evaluators, [bar], cache)
+    trainer = AlignmentTrainer(model, recipe, rows, val, out, evaluators, [bar], cache, fit_encoders)
     run(trainer, cache, resume, title, console)
 
 

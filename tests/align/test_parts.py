@@ -47,6 +47,24 @@ def test_projection_centers_on_the_training_mean_and_adds_noise_only_in_training
         Projection(6, 5, ProjectionConfig(kind="identity"))
 
 
+def test_projection_standardises_by_the_training_set_and_no_feature_becomes_huge():
+    features = torch.randn(500, 6) * torch.tensor([1.0, 2.0, 3.0, 4.0, 1e-4, 0.0]) + 5
+    projection = Projection(6, 6, ProjectionConfig(kind="identity", standardize=True, noise=0.5))
+    projection.fit(features)
+    again = Projection(6, 6, ProjectionConfig(kind="identity", standardize=True, noise=0.5))
+    again.load_state_dict(projection.state_dict())
+    scaled = again.eval()(features)
+    assert torch.equal(scaled, projection.eval()(features))
+    assert scaled.mean(0).abs().max() < 1e-4
+    torch.testing.assert_close(scaled[:, :4].std(0, correction=0), torch.ones(4), rtol=1e-4, atol=1e-4)
+    assert again(features + 0.1)[:, 4:].abs().max() < 1
+    spread = (projection.train()(features) - scaled).std()
+    assert spread.item() == pytest.approx(0.5 * (4 / 6) ** 0.5, rel=0.1)
+    constant = Projection(6, 6, ProjectionConfig(kind="identity", standardize=True))
+    constant.fit(torch.ones(3, 6))
+    assert not constant(torch.ones(3, 6)).any()
+
+
 def test_random_choices_depend_on_nothing_but_their_key():
     def draw(*key):
         return torch.rand((), generator=generator_for(*key)).item()

@@ -56,7 +56,7 @@ def test_every_format_conforms(tmp_path: Path) -> None:
 
 
 def test_every_encoder_is_tested() -> None:
-    assert set(SMALL) == set(modality.encoders)
+    assert {*SMALL, "minirocket"} == set(modality.encoders)  # its tests: test_minirocket.py
 
 
 def test_merls_shapes() -> None:

@@ -62,7 +62,7 @@ def test_every_format_conforms(kind: str, tmp_path: Path) -> None:
 
 def test_every_encoder_is_tested() -> None:
     assert "motion" in list_modalities()
-    assert set(SMALL) == set(get_modality("motion").encoders)
+    assert {*SMALL, "minirocket"} == set(get_modality("motion").encoders)  # its tests: test_minirocket.py
 
 
 def test_templates_and_descriptions() -> None:

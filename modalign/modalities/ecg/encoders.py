@@ -7,6 +7,13 @@ from collections.abc import Callable
 from modalign.modalities.base import Encoder
 from modalign.modalities.ecg.convolutional import cnn, resnet1d18, xresnet1d
 from modalign.modalities.ecg.vit import more_vit, vit1d_base, vit1d_small, vit1d_tiny
+from modalign.modalities.layers.minirocket import MiniRocket
+
+
+def minirocket(channels: int = 12, *, samples: int = 1000, features: int = 9996) -> MiniRocket:
+    """Fixed random kernels (`layers/minirocket.py`), for a few hundred recordings. `samples`: 10 s at 100 Hz."""
+    return MiniRocket(channels, samples=samples, features=features)
+
 
 ENCODERS: dict[str, Callable[..., Encoder]] = {
     "cnn": cnn,
@@ -16,4 +23,5 @@ ENCODERS: dict[str, Callable[..., Encoder]] = {
     "vit1d-base": vit1d_base,
     "more_vit": more_vit,
     "xresnet1d": xresnet1d,
+    "minirocket": minirocket,
 }

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from modalign.errors import RecipeError
 from modalign.modalities.base import Encoder
+from modalign.modalities.layers.minirocket import MiniRocket
 from modalign.modalities.layers.options import fraction, positive
 from modalign.modalities.layers.tsai import FixedLength, tsai_model
 from modalign.modalities.motion.stgcn import STGCN
@@ -148,9 +149,14 @@ def patchtst(
     return FixedLength("patchtst", backbone, channels * d_model, options=options, samples=samples)
 
 
+def minirocket(channels: int = 6, *, samples: int = 100, features: int = 9996) -> MiniRocket:
+    """Fixed random kernels (`layers/minirocket.py`), for a few hundred windows. `samples`: 2 s at 50 Hz."""
+    return MiniRocket(channels, samples=samples, features=features)
+
+
 ENCODERS: dict[str, Callable[..., Encoder]] = {
     "fcn": fcn, "resnet": resnet, "xresnet": xresnet, "inception": inception, "patchtst": patchtst,
-    "stgcn": STGCN,
+    "stgcn": STGCN, "minirocket": minirocket,
 }  # fmt: skip
 
 
