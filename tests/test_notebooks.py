@@ -57,6 +57,6 @@ def test_a_notebook_runs(path: Path, real_data: Path, tmp_path: Path, monkeypatc
     NotebookClient(notebook, timeout=2 * SECONDS, resources={"metadata": {"path": str(tmp_path)}}).execute()
     assert time.perf_counter() - started < 2 * SECONDS  # on a busy machine; `make notebooks` prints each one's time
     pictures = sum("image/png" in o.get("data", {}) for c in notebook.cells for o in c.get("outputs", []))
-    assert pictures >= 2
+    assert pictures >= 1
     said = "".join(o.get("text", "") for c in notebook.cells for o in c.get("outputs", []))
     assert "Warning" not in said
