@@ -117,8 +117,8 @@ def search_ranks(
             scores[rows, start + rows] = -torch.inf
             relevant[rows, start + rows] = False
         parts.append(_found(scores, relevant, depth))
-    whole = [torch.cat(part) for part in zip(*parts)] if parts else [torch.zeros(0)] * 5
-    return Found(*whole, depth=depth)
+    above, ties, good, counts, precision = [torch.cat(part) for part in zip(*parts)] if parts else [torch.zeros(0)] * 5
+    return Found(above, ties, good, counts, precision, depth)
 
 
 def _found(scores: Tensor, relevant: Tensor, depth: int) -> list[Tensor]:
@@ -146,7 +146,8 @@ def retrieval_figures(found: Found, ks: Sequence[int] = (1, 5, 10)) -> Retrieval
         1.0
     """
     has = found.relevant > 0
-    first = Found(*(part[has] for part in found[:5]), depth=found.depth)
+    above, ties, good, counts, precision = (part[has] for part in found[:5])
+    first = Found(above, ties, good, counts, precision, found.depth)
     n = int(has.sum())
     if n == 0:
         nan = float("nan")
