@@ -70,7 +70,7 @@ def command(
         raise RecipeError('nothing to look for; give --text "..." or --file with --modality')
     loaded = load(model)
     words = (loaded.record or {}).get("text", "text")
-    named = [_place(one, modality, loaded.towers) for one in (*(file or ()), *(minus_file or ()))]
+    named = [_place(one, modality, list(loaded.towers)) for one in (*(file or ()), *(minus_file or ()))]
     added = len(file or ())
     sources = [*((words, one) for one in text or ()), *named[:added]]
     signs = [1.0] * len(sources)
