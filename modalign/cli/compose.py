@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,7 @@ def command(
     model: Annotated[str, typer.Argument(help="A model folder or Hub id.")],
     manifest: Annotated[Path, typer.Argument(help="The manifest; its rows with one label are composed.")],
     modality: Annotated[str, typer.Option("--modality", help="The tower to test.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for metrics.json and report.html.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for metrics.json, predictions.parquet, report.html.")],
     split: Annotated[str, typer.Option("--split", help="test, val, train or all.")] = "test",
     pairs: Annotated[int, typer.Option("--pairs", min=2, help="Compositions to draw.")] = 200,
     seconds: Annotated[
@@ -44,7 +43,7 @@ def command(
     loaded.tower(modality)
     twin = load_untrained(loaded)
     with bar("composing", len(LADDER) * (2 if twin else 1)) as advance:
-        evaluation = evaluate_composition(
+        ladder = evaluate_composition(
             loaded,
             rows,
             modality,
@@ -57,10 +56,9 @@ def command(
             untrained=twin,
             advance=advance,
         )
+    evaluation = ladder.evaluation
     print_table(evaluation)
-    out.mkdir(parents=True, exist_ok=True)
-    about = {**evaluation.as_dict(), "model": Path(model).name, "manifest": manifest.name, "seed": seed}
-    (out / "metrics.json").write_text(json.dumps(about, indent=1))
+    ladder.save(out, {"model": Path(model).name, "manifest": manifest.name, "seed": seed})
     settings = [("model", Path(model).name), ("manifest", manifest.name), ("pairs", str(pairs)), ("seed", str(seed))]
     write_report(out / "report.html", evaluation.title, [evaluation], settings)
-    print(f"Wrote {out / 'metrics.json'}, {out / 'report.html'}")
+    print(f"Wrote {', '.join(str(out / name) for name in ('metrics.json', 'predictions.parquet', 'report.html'))}")

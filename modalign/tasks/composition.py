@@ -7,18 +7,21 @@ ladder is TeminAL-inspired: its own levels are not published.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from modalign.align.embed import Advance
 from modalign.align.manifest import Manifest, Row
-from modalign.align.metrics import cluster_bootstrap, composition_scores
+from modalign.align.metrics import two_way_bootstrap
 from modalign.align.metrics.composition import CHANCE
 from modalign.align.model import AlignmentModel
 from modalign.errors import ManifestError, RecipeError, suggest
@@ -26,12 +29,14 @@ from modalign.modalities.base import Signal
 from modalign.modalities.registry import list_modalities
 from modalign.tasks.evaluate import MODEL, labelled
 from modalign.tasks.evaluation import Evaluation, Result, Table, interval_note, protocol_of, unit_of_resampling
+from modalign.tasks.ladder import Level, chance_of, named_level, predictions_table, two_by_two_level
 from modalign.tasks.prompt_embeddings import class_embeddings
 from modalign.tasks.prompts import fill
 
 IN_TURN = ("{a} followed by {b}", "{a}, then {b}", "first {a}, afterwards {b}")
 AT_ONCE = ("{a} and {b}", "{a} together with {b}", "{a} amid {b}")
 LOUD_AND_FAINT = ("loud {a} and faint {b}", "{a}, with {b} faintly in the background")
+MAIN = "order, text score"
 LOUD = 0.85
 """The loudness of the first beside the second where one is loud and one faint."""
 
@@ -122,61 +127,82 @@ def _say(connectors: Sequence[str], a: str, b: str) -> list[str]:
     return [connector.replace("{a}", a).replace("{b}", b) for connector in connectors]
 
 
-Figures = dict[str, NDArray[np.bool_]]
-"""Name of a figure -> (N,) right or wrong, a row a duo."""
-
-
-def single(scorer: Scorer, duos: Sequence[Duo], labels: Sequence[str]) -> Figures:
+def single(scorer: Scorer, duos: Sequence[Duo], labels: Sequence[str]) -> Level:
     """The first recording of each duo, named among all labels."""
     scores = scorer.signals([duo.signals[0] for duo in duos]) @ scorer.texts({label: [label] for label in labels}).T
-    right = scores.argmax(1) == torch.tensor([labels.index(duo.labels[0]) for duo in duos])
-    return {f"one of {len(labels)}": right.numpy()}
+    chosen = [labels[i] for i in scores.argmax(1).tolist()]
+    return named_level(f"one of {len(labels)}", chosen, [duo.labels[0] for duo in duos])
 
 
-def at_once(scorer: Scorer, duos: Sequence[Duo], labels: Sequence[str]) -> Figures:
+def at_once(scorer: Scorer, duos: Sequence[Duo], labels: Sequence[str]) -> Level:
     """A mixture, named among all pairs of labels; either order of the words is the same pair."""
     pairs = list(combinations(labels, 2))
     said = {f"{a}\n{b}": [*_say(AT_ONCE, a, b), *_say(AT_ONCE, b, a)] for a, b in pairs}
     scores = scorer.signals([scorer.compose(duo, "mixture") for duo in duos]) @ scorer.texts(said).T
-    place = {frozenset(pair): i for i, pair in enumerate(pairs)}
-    right = scores.argmax(1) == torch.tensor([place[frozenset(duo.labels)] for duo in duos])
-    return {f"both of a mixture, of {len(pairs)} pairs": right.numpy()}
+    chosen = [" and ".join(pairs[i]) for i in scores.argmax(1).tolist()]
+    true = [" and ".join(sorted(duo.labels)) for duo in duos]
+    return named_level(f"both of a mixture, of {len(pairs)} pairs", chosen, true)
 
 
-def in_turn(scorer: Scorer, duos: Sequence[Duo], labels: Sequence[str]) -> Figures:
-    """Two in a row: CompA's order scores on the recording and its reverse."""
+def in_turn(scorer: Scorer, duos: Sequence[Duo], labels: Sequence[str]) -> Level:
+    """Two in a row: CompA's order scores on the recording and its reverse, and the recording alone with both texts."""
     return _two_by_two(scorer, duos, "order", "sequence", IN_TURN)
 
 
-def loud_and_faint(scorer: Scorer, duos: Sequence[Duo], labels: Sequence[str]) -> Figures:
+def loud_and_faint(scorer: Scorer, duos: Sequence[Duo], labels: Sequence[str]) -> Level:
     """A mixture in which one is louder: CompA's attribute scores, the attribute being loudness."""
     return _two_by_two(scorer, duos, "loudness", "mixture", LOUD_AND_FAINT, LOUD)
 
 
 def _two_by_two(
     scorer: Scorer, duos: Sequence[Duo], name: str, how: str, connectors: Sequence[str], ratio: float = 0.5
-) -> Figures:
+) -> Level:
     texts = scorer.texts({f"{a}\n{b}": _say(connectors, a, b) for a, b in _both_ways(duos)})
     place = {f"{a}\n{b}": i for i, (a, b) in enumerate(_both_ways(duos))}
     made = [scorer.compose(duo, how, swap, ratio) for duo in duos for swap in (False, True)]
     recordings = scorer.signals(made).view(len(duos), 2, -1)
     order = torch.tensor([[place[f"{a}\n{b}"], place[f"{b}\n{a}"]] for a, b in (duo.labels for duo in duos)])
     scores = torch.einsum("nid,njd->nij", texts[order], recordings)
-    found = composition_scores(scores)._asdict()
-    return {f"{name}, {part} score": right.numpy() for part, right in found.items()}
+    return two_by_two_level(name, scores, _spanning(scorer, made) if how == "sequence" else [])
+
+
+def _spanning(scorer: Scorer, made: Sequence[Signal]) -> list[str]:
+    """A note where sequences do not fit one window of the encoder."""
+    processing = scorer.model.tower(scorer.tower).processing
+    spanning = sum(len(processing.segments(signal)) > 1 for signal in made)
+    if not spanning:
+        return []
+    return [
+        f"{spanning} of {len(made)} sequences span several windows of the encoder, whose features are averaged: the "
+        "order between windows is lost by construction. Use less of each recording (--seconds)."
+    ]
 
 
 def _both_ways(duos: Sequence[Duo]) -> list[tuple[str, str]]:
     return list(dict.fromkeys(pair for duo in duos for pair in (duo.labels, duo.labels[::-1])))
 
 
-LADDER: Mapping[str, tuple[str, Callable[[Scorer, Sequence[Duo], Sequence[str]], Figures]]] = {
+LADDER: Mapping[str, tuple[str, Callable[[Scorer, Sequence[Duo], Sequence[str]], Level]]] = {
     "single": ("", single),
     "mixture": ("mixture", at_once),
     "sequence": ("sequence", in_turn),
     "loudness": ("mixture", loud_and_faint),
 }
 """Level -> the composition that it needs, and what measures it."""
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The evaluation, and its predictions: a row a method and composition (see `recompute_ladder`)."""
+
+    evaluation: Evaluation
+    predictions: pd.DataFrame
+
+    def save(self, folder: Path, extra: Mapping[str, Any] | None = None) -> None:
+        """Write `metrics.json` and `predictions.parquet`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "metrics.json").write_text(json.dumps({**self.evaluation.as_dict(), **(extra or {})}, indent=1))
+        self.predictions.to_parquet(folder / "predictions.parquet", index=False)
 
 
 def evaluate_composition(
@@ -192,7 +218,7 @@ def evaluate_composition(
     templates: Sequence[str] | None = None,
     untrained: AlignmentModel | None = None,
     advance: Advance | None = None,
-) -> Evaluation:
+) -> Ladder:
     """Climb the ladder with one model, beside chance and the untrained encoder.
 
     Args:
@@ -220,19 +246,21 @@ def evaluate_composition(
     kept = labelled(manifest, split, tower)
     duos = draw_duos(model, kept, tower, pairs, seed, seconds)
     labels = sorted({row.labels[0] for row in kept.rows if len(row.labels) == 1})
-    units = unit_of_resampling([duo.rows[0] for duo in duos])[0]
     levels = [(needs, run) for needs, run in LADDER.values() if not needs or needs in modality.compositions]
-    found: dict[str, Figures] = {}
+    found: dict[str, list[Level]] = {}
     for name, one in {"untrained": untrained, MODEL: model}.items():
         if one is None:
             continue
         scorer = Scorer(one, tower, text, templates)
-        found[name] = {}
+        found[name] = []
         for _, run in levels:
-            found[name] |= run(scorer, duos, labels)
+            found[name].append(run(scorer, duos, labels))
             if advance:
                 advance(1)
-    return _evaluation(model, manifest, split, modality.name, duos, labels, units, found)
+    about = _about(duos)
+    title = f"Composition of {modality.name}, split {split}"
+    protocol = protocol_of(model.record, manifest, split)
+    return Ladder(_evaluation(title, protocol, duos, about, len(labels), found), predictions_table(about, found))
 
 
 def _compositions(name: str) -> bool:
@@ -241,50 +269,53 @@ def _compositions(name: str) -> bool:
     return bool(get_modality(name).compositions)
 
 
+def _about(duos: Sequence[Duo]) -> pd.DataFrame:
+    """Who the two of each duo are, and what intervals resample."""
+    sides = [[duo.rows[k] for duo in duos] for k in (0, 1)]
+    units = unit_of_resampling([*sides[0], *sides[1]])[0]
+    columns: dict[str, list[str]] = {}
+    for k, (side, rows) in enumerate(zip("ab", sides)):
+        columns[f"id {side}"] = [row.id for row in rows]
+        columns[f"group {side}"] = [row.group for row in rows]
+        columns[f"cluster {side}"] = [row.cluster for row in rows]
+        columns[f"label {side}"] = [row.labels[0] for row in rows]
+        columns[f"unit {side}"] = units[k * len(duos) : (k + 1) * len(duos)]
+    return pd.DataFrame(columns)
+
+
 def _evaluation(
-    model: AlignmentModel,
-    manifest: Manifest,
-    split: str,
-    kind: str,
+    title: str,
+    protocol: str,
     duos: Sequence[Duo],
-    labels: Sequence[str],
-    units: Sequence[str],
-    found: Mapping[str, Figures],
+    about: pd.DataFrame,
+    labels: int,
+    found: Mapping[str, Sequence[Level]],
 ) -> Evaluation:
+    figures = {name: {k: v for level in levels for k, v in level.right.items()} for name, levels in found.items()}
+    units = about["unit a"].tolist(), about["unit b"].tolist()
+    means = {name: {k: float(v.mean()) for k, v in right.items()} for name, right in figures.items()}
+    intervals = {name: two_way_bootstrap(right, *units) for name, right in figures[MODEL].items()}
     lines: list[list[str | float]] = []
-    for name, right in found[MODEL].items():
-        low, high = cluster_bootstrap(lambda rows, right=right: float(right[rows].mean()), units)  # type: ignore[misc]
-        twin = float(found["untrained"][name].mean()) if "untrained" in found else float("nan")
-        lines.append([name, _chance(name, len(labels)), twin, float(right.mean()), f"{low:.3f} - {high:.3f}"])
+    for name, value in means[MODEL].items():
+        low, high = intervals[name]
+        twin = means.get("untrained", {}).get(name, float("nan"))
+        lines.append([name, chance_of(name, labels), twin, value, f"{low:.3f} - {high:.3f}"])
     table = Table(
         "The ladder",
         ["level", "chance", "untrained", MODEL, "95 %"],
         lines,
         "Text score: each recording prefers its own text; recording score: each text prefers its own recording; group: "
-        "both. Equal scores are wrong.",
+        "both. Equal scores are wrong. One recording: the first alone prefers its own text; equal scores count half.",
     )
-    main = "order, text score"
-    right = found[MODEL][main]
     results = [Result("chance", CHANCE["text"])]
-    if "untrained" in found:
-        results.append(Result("untrained", float(found["untrained"][main].mean())))
-    interval = cluster_bootstrap(lambda rows: float(right[rows].mean()), units)
-    results.append(Result(MODEL, float(right.mean()), interval))
-    rows = [duo.rows[0] for duo in duos]
+    if "untrained" in means:
+        results.append(Result("untrained", means["untrained"][MAIN]))
+    results.append(Result(MODEL, means[MODEL][MAIN], intervals[MAIN]))
     notes = [
         f"{len(duos)} compositions, synthesised from single recordings; texts are label-derived. TeminAL-inspired "
         "ladder, CompA's 2 x 2 scores.",
-        interval_note(rows),
+        *(note for level in found[MODEL] for note in level.notes),
+        interval_note([row for duo in duos for row in duo.rows]),
+        "Both recordings of a composition are resampled (a two-way bootstrap).",
     ]
-    protocol = protocol_of(model.record, manifest, split)
-    return Evaluation(
-        f"Composition of {kind}, split {split}", protocol, "order, text score", [], rows, results, notes, [table]
-    )
-
-
-def _chance(name: str, labels: int) -> float:
-    if name.startswith("one of"):
-        return 1 / labels
-    if name.startswith("both"):
-        return 2 / (labels * (labels - 1))
-    return CHANCE[name.rsplit(", ", 1)[1].removesuffix(" score")]
+    return Evaluation(title, protocol, MAIN, [], [duo.rows[0] for duo in duos], results, notes, [table])

@@ -3,12 +3,13 @@
 import itertools
 import time
 
+import numpy as np
 import pytest
 import torch
 from sklearn.metrics import label_ranking_average_precision_score
 from torch.nn import functional as F
 
-from modalign.align.metrics import retrieval_figures, search_ranks
+from modalign.align.metrics import retrieval_figures, search_ranks, two_way_bootstrap
 from modalign.align.metrics.composition import CHANCE, composition_scores, temporal_accuracy
 from modalign.align.metrics.retrieval import AnyOf, hit_probability, reciprocal_rank
 
@@ -160,3 +161,16 @@ def test_composition_scores() -> None:
     random = composition_scores(torch.randn(200_000, 2, 2, generator=torch.Generator().manual_seed(0))).means()
     assert random == pytest.approx(CHANCE, abs=0.005)
     assert temporal_accuracy(torch.tensor([0.3, 0.1, 0.2]), torch.tensor([0.1, 0.3, 0.2])) == pytest.approx(0.5)
+
+
+def test_a_two_way_bootstrap_is_as_wide_as_the_repeats_of_both_sides_make_it() -> None:
+    """Things made of ten units on each side, right by their units: over rows the interval is far too narrow."""
+    generator = np.random.default_rng(0)
+    first, second = generator.integers(10, size=400), 10 + generator.integers(10, size=400)
+    effect = generator.normal(size=20)
+    values = effect[first] + effect[second]
+    low, high = two_way_bootstrap(values, first.tolist(), second.tolist())
+    narrow = two_way_bootstrap(values, range(400), range(400))
+    assert high - low > 2.5 * (narrow[1] - narrow[0])
+    spread = np.sqrt((effect[:10].var(ddof=1) + effect[10:].var(ddof=1)) / 10)
+    assert high - low == pytest.approx(2 * 1.96 * spread, rel=0.35)

@@ -10,6 +10,7 @@ from modalign import ReadError, RecipeError, Signal, build_model, get_modality, 
 from modalign.cli import main
 from modalign.datasets.registry import prepare
 from modalign.tasks.composition import LADDER, Scorer, draw_duos, evaluate_composition
+from modalign.tasks.ladder import recompute_ladder
 from tests.conftest import make_recipe
 
 
@@ -19,32 +20,49 @@ def clips(real_data, tmp_path_factory):
     return prepare("fsdd", real_data / "audio_fsdd600", folder / "fsdd.csv", {"rule": "official"})
 
 
-def audio_model(text_checkpoint):
+def audio_model(text_checkpoint, seconds=1.0):
     towers = {
         "text": {"options": {"checkpoint": str(text_checkpoint)}, "tune": "frozen"},
-        "audio": {"options": {"channels": [4, 8]}, "processing": {"rate": 8000, "seconds": 1.0, "shorter": "pad"}},
+        "audio": {"options": {"channels": [4, 8]}, "processing": {"rate": 8000, "seconds": seconds, "shorter": "pad"}},
     }
     return build_model(make_recipe(text_checkpoint, towers=towers, pairs=[["text", "audio"]])).eval()
 
 
-def test_the_ladder_on_real_clips(text_checkpoint, clips):
+def test_the_ladder_on_real_clips(text_checkpoint, clips, tmp_path):
     model = audio_model(text_checkpoint)
     manifest = read_manifest(clips, {name: get_modality(name) for name in ("text", "audio")})
-    evaluation = evaluate_composition(model, manifest, "audio", pairs=24, seconds=0.5, untrained=model)
-    table = evaluation.tables[0]
+    ladder = evaluate_composition(model, manifest, "audio", pairs=24, seconds=0.5, untrained=model)
+    table = ladder.evaluation.tables[0]
     levels = {line[0]: line[1:] for line in table.rows}
     assert list(levels) == [
         "one of 10", "both of a mixture, of 45 pairs",
-        "order, text score", "order, recording score", "order, group score",
+        "order, text score", "order, recording score", "order, group score", "order, one recording",
         "loudness, text score", "loudness, recording score", "loudness, group score",
+        "loudness, one recording",
     ]  # fmt: skip
     assert levels["both of a mixture, of 45 pairs"][0] == pytest.approx(1 / 45)
     for _, twin, own, _ in levels.values():
         assert twin == own  # the same model in both columns
     assert levels["order, group score"][2] <= min(levels["order, text score"][2], levels["order, recording score"][2])
-    again = evaluate_composition(model, manifest, "audio", pairs=24, seconds=0.5)
+    assert levels["order, one recording"][0] == 0.5
+    assert levels["order, text score"][2] <= levels["order, one recording"][2]
+    assert "several windows" not in " ".join(ladder.evaluation.notes)
+    ladder.save(tmp_path)
+    anew = recompute_ladder(tmp_path / "predictions.parquet")
+    assert {name: figure["value"] for name, figure in anew.items()} == {name: line[2] for name, line in levels.items()}
+    assert {name: "{:.3f} - {:.3f}".format(*f["ci"]) for name, f in anew.items()} == {
+        name: line[3] for name, line in levels.items()
+    }
+    again = evaluate_composition(model, manifest, "audio", pairs=24, seconds=0.5).evaluation
     assert [line[3] for line in again.tables[0].rows] == [line[3] for line in table.rows]
     assert {line[2] for line in again.tables[0].rows} != {0.0}
+
+
+def test_sequences_that_do_not_fit_a_window_are_told(text_checkpoint, clips):
+    model = audio_model(text_checkpoint, seconds=0.5)
+    manifest = read_manifest(clips, {name: get_modality(name) for name in ("text", "audio")})
+    notes = evaluate_composition(model, manifest, "audio", pairs=4, seconds=0.5).evaluation.notes
+    assert "span several windows" in " ".join(notes)
 
 
 def test_a_model_that_knows_order_has_all_points(monkeypatch, text_checkpoint, clips):
@@ -66,7 +84,7 @@ def test_a_model_that_knows_order_has_all_points(monkeypatch, text_checkpoint, c
     monkeypatch.setattr(Scorer, "signals", lambda self, many: torch.stack([vector(s.meta["order"]) for s in many]))
     monkeypatch.setattr(Scorer, "texts", lambda self, said: torch.stack([vector(k.split("\n")) for k in said]))
     found = LADDER["sequence"][1](Scorer(model, "audio", "text"), duos, labels)
-    assert all(right.all() for right in found.values())
+    assert all(right.all() for right in found.right.values())
 
 
 def test_synthesis(real_data, clips):
@@ -105,3 +123,4 @@ def test_on_the_command_line(text_checkpoint, clips, tmp_path, monkeypatch, caps
     assert stopped.value.code == 0
     assert "The ladder" in capsys.readouterr().out
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["metric"] == "order, text score"
+    assert (tmp_path / "out" / "predictions.parquet").is_file()

@@ -10,7 +10,12 @@ from modalign.align.metrics.calibration import (
     reliability_curve,
 )
 from modalign.align.metrics.classification import balanced_accuracy, confusion_matrix, count, macro_f1
-from modalign.align.metrics.composition import CompositionScores, composition_scores, temporal_accuracy
+from modalign.align.metrics.composition import (
+    CompositionScores,
+    composition_scores,
+    temporal_accuracy,
+    two_way_bootstrap,
+)
 from modalign.align.metrics.intervals import cluster_bootstrap, cluster_draws, percentile_interval, units_of
 from modalign.align.metrics.retrieval import RetrievalFigures, recall_at_k, retrieval_figures, search_ranks
 from modalign.align.metrics.significance import paired_permutation
@@ -39,6 +44,7 @@ __all__ = [
     "retrieval_figures",
     "search_ranks",
     "temporal_accuracy",
+    "two_way_bootstrap",
     "units_of",
     "weighted_areas",
 ]

@@ -65,10 +65,10 @@ def write_index(
         path.replace(folder / name)
         files[stem] = {"name": name, "sha256": sha256}
     tree = {"version": VERSION, **about, "count": len(items), "files": files}
-    aside = folder / f".{ABOUT}.part"
-    aside.write_text(json.dumps(tree, indent=1))
-    _flush(aside)
-    aside.replace(folder / ABOUT)
+    written = folder / f".{ABOUT}.part"
+    written.write_text(json.dumps(tree, indent=1))
+    _flush(written)
+    written.replace(folder / ABOUT)
     _flush(folder)
     kept = {entry["name"] for entry in files.values()}
     for stem in files:
