@@ -19,6 +19,7 @@ HERE = "."
 """How the example on a card names the model until it has a name on the Hub."""
 BEGIN, END = "<!-- figures: written by modalign evaluate -->", "<!-- end of figures -->"
 NONE = "None yet: `modalign evaluate MODEL MANIFEST --modality NAME --out FOLDER --card` writes them here."
+UNLICENSED = " No licence of the weights is stated: it is for their owner to choose, by what the training data allow."
 MOST_LABELS = 60
 
 
@@ -70,6 +71,18 @@ def model_card(
         _example(config, record, recordings, repo_id),
     ]
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(part.strip() for part in parts) + "\n")
+
+
+def kept_card(text: str, *, repo_id: str = HERE, license: str | None = None, datasets: Sequence[str] = ()) -> ModelCard:
+    """A card as it was read, with another name in its example, and the licence and data that are now stated."""
+    card = ModelCard(text.replace(f"from_pretrained({HERE!r})", f"from_pretrained({repo_id!r})"))
+    data: Any = card.data
+    if license:
+        data.license, data.license_name = license, None
+        card.text = card.text.replace(UNLICENSED, "")
+    if datasets:
+        data.datasets = list(datasets)
+    return ModelCard(str(card))
 
 
 def add_result(card: ModelCard, result: EvalResult) -> ModelCard:
@@ -125,7 +138,6 @@ def _same(a: EvalResult, b: EvalResult) -> bool:
 
 
 def _limits(license: str | None) -> str:
-    own = " No licence of the weights is stated: it is for their owner to choose, by what the training data allow."
     return (
         "To classify, search and compare recordings like those it was trained on, by text. It is a research tool, no "
         "medical device: it is not for diagnosis, nor for any decision about a person.\n\n"
@@ -133,7 +145,7 @@ def _limits(license: str | None) -> str:
         "- Its probabilities are a softmax of cosines and not calibrated, unless a figure below says so.\n"
         "- Without a threshold for rejection it names one of the labels it is given even where none fits.\n"
         "- Words that training had no captions like may mean nothing to it.\n\n"
-        f"The code that it runs with (modalign) is under Apache-2.0.{'' if license else own}"
+        f"The code that it runs with (modalign) is under Apache-2.0.{'' if license else UNLICENSED}"
     )
 
 

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import torch
-from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modalign.align import adapter, storage
-from modalign.align.card import HERE, model_card
 from modalign.align.config import ModelConfig, Recipe, TowerConfig
+from modalign.align.hub import HubModel
 from modalign.align.lora import add_lora, merge_lora
 from modalign.align.privacy import without_paths
 from modalign.align.projection import Projection
@@ -139,7 +138,7 @@ class Tower(nn.Module):
 
 class AlignmentModel(
     nn.Module,
-    PyTorchModelHubMixin,
+    HubModel,
     library_name="modalign",
     tags=["modalign", "contrastive", "multimodal"],
 ):
@@ -168,8 +167,6 @@ class AlignmentModel(
         self.base: str | None = None
         self.seed: int | None = None
         self.started: frozenset[str] = frozenset()  # towers whose weights and constants came from another model
-        self._card: tuple[str, str] | None = None  # the card it was loaded with, and the hash of the weights it is of
-        self._saved = ""  # the hash of the weights that were saved last
         self.record: dict[str, Any] | None = None  # what it was trained on, for naming an evaluation's protocol
         self.towers = nn.ModuleDict(
             {
@@ -321,33 +318,7 @@ class AlignmentModel(
     def _save_pretrained(self, save_directory: Path) -> None:
         assets = {name: self.tower(name).processing for name in self.towers}
         storage.write_folder(save_directory, self.saved_config(), self.record, self.state_dict(), assets)
-        self._saved = storage.weights_hash(save_directory)
-
-    def generate_model_card(self, *args: Any, repo_id: str = HERE, **options: Any) -> ModelCard:
-        """The card that goes beside the weights; called when the model is saved or pushed.
-
-        The card that the model was loaded with is kept, with the figures and words on it, while the weights are the
-        same; otherwise, or where an option is given, it is written anew.
-
-        Args:
-            args: none; the mixin's signature.
-            repo_id: the model's name on the Hub.
-            options: `license` of the weights and `datasets`, by the Hub's ids.
-        """
-        if self._card is not None and self._card[1] == self._saved and not options:
-            return ModelCard(self._card[0].replace(f"from_pretrained({HERE!r})", f"from_pretrained({repo_id!r})"))
-        recordings = [name for name in self.towers if self.tower(name).modality.is_path]
-        return model_card(self.saved_config(), self.record, recordings, repo_id=repo_id, **options)
-
-    def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Save to a temporary folder and upload it, as huggingface_hub's mixin does, the card naming `repo_id`.
-
-        Args:
-            repo_id: "user/name".
-            options: the mixin's: `private`, `token`, `branch`, `commit_message`; `model_card_kwargs={"license": ...}`.
-        """
-        said = {"repo_id": repo_id, **(options.pop("model_card_kwargs", None) or {})}
-        return str(super().push_to_hub(repo_id, model_card_kwargs=said, **options))
+        self.remember_weights(save_directory)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
@@ -367,7 +338,7 @@ class AlignmentModel(
         except RuntimeError as error:
             raise ModelError(f"{saved.folder / 'model.safetensors'}: {' '.join(str(error).split())[:400]}") from None
         model.base, model.record = str(saved.folder), saved.record
-        model._card = (saved.card, saved.weights) if saved.card is not None else None
+        model.remember_card(saved)
         model.remember_buffers()
         return model.eval()
 

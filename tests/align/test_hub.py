@@ -69,7 +69,11 @@ def test_figures_on_the_card_are_pushed_while_the_weights_are_the_same(saved, tm
     _, folder = saved
     (folder / "README.md").write_text((folder / "README.md").read_text() + "\nWritten by hand.\n")
     model = AlignmentModel.from_pretrained(folder)
-    model.save_pretrained(tmp_path / "copy")
+    model.save_pretrained(tmp_path / "copy", model_card_kwargs={"license": "mit", "repo_id": "user/tones"})
+    card = ModelCard.load(tmp_path / "copy" / "README.md")
+    assert (card.data.license, card.data.get("license_name")) == ("mit", None)
+    assert "from_pretrained('user/tones')" in card.text
+    assert "No licence" not in card.text
     assert "Written by hand." in (tmp_path / "copy" / "README.md").read_text()
     with torch.no_grad():
         model.temperature.log_scale += 1
