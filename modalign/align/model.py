@@ -50,13 +50,10 @@ class Tower(nn.Module):
         )
         if assets is not None:
             self.processing = self.processing.load_assets(assets)
-        self.width = self.encoder.width
-        self.padding = self.encoder.padding
+        self.width, self.padding = self.encoder.width, self.encoder.padding
         self._encoder_options = self.encoder.options()
         if not self.encoder.trains and config.tune != "frozen":
-            raise RecipeError(
-                f"towers.{name}.tune: the encoder has nothing to train, so it is frozen, not {config.tune}"
-            )
+            raise RecipeError(f"towers.{name}.tune: its encoder has no weights, so it is frozen, not {config.tune}")
         if config.tune == "lora":
             self.encoder = add_lora(self.encoder, config.lora, name)
         elif config.tune == "frozen":
