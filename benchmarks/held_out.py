@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import tempfile
 import time
@@ -130,7 +131,7 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     heads = ["unseen", "seen", "harmonic", "unseen, calibrated", "seen, calibrated", "harmonic, calibrated", "AUSUC"]
     lines = [f"| data | wording | {' | '.join(heads)} | chance |", f"|---|---|{'---:|' * (len(heads) + 1)}"]
     for r in rows:
-        cells = [f"{r[k]:.3f}" if isinstance(r.get(k), float) else "–" for k in keys]
+        cells = [f"{r[k]:.3f}" if isinstance(r.get(k), float) and math.isfinite(r[k]) else "–" for k in keys]
         lines.append(f"| {r['dataset']} | {r['wording']} | {' | '.join(cells)} | {r['chance']:.3f} |")
     return "\n".join(lines)
 

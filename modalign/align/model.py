@@ -50,10 +50,11 @@ class Tower(nn.Module):
         )
         if assets is not None:
             self.processing = self.processing.load_assets(assets)
-        self.width, self.padding = self.encoder.width, self.encoder.padding
+        self.width = self.encoder.width
+        self.padding = self.encoder.padding
         self._encoder_options = self.encoder.options()
         if not self.encoder.trains and config.tune != "frozen":
-            raise RecipeError(f"towers.{name}.tune: its encoder has no weights, so it is frozen, not {config.tune}")
+            raise RecipeError(f"towers.{name}.tune: the encoder has nothing to train; set tune: frozen")
         if config.tune == "lora":
             self.encoder = add_lora(self.encoder, config.lora, name)
         elif config.tune == "frozen":
@@ -318,8 +319,7 @@ class AlignmentModel(
         return model.eval()
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        towers = {name: self.tower(name) for name in self.towers}
-        assets = {name: tower.processing for name, tower in towers.items()}
+        assets = {name: self.tower(name).processing for name in self.towers}
         storage.write_folder(save_directory, self.saved_config(), self.record, self.state_dict(), assets)
         self._saved = storage.weights_hash(save_directory)
 

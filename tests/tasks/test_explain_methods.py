@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from modalign.align.config import TowerConfig
 from modalign.align.model import Tower
@@ -42,7 +43,7 @@ def test_the_rule_by_hand():
 def test_rollout_by_hand():
     attention = draw(3, 2, 4, 5, 5).softmax(-1)
     mixed = [(a.mean(1) + torch.eye(5)) / 2 for a in attention]
-    found = rolled(list(attention))
+    found = rolled(list(attention), torch.eye(5).expand(2, -1, -1))
     torch.testing.assert_close(found, mixed[2] @ mixed[1] @ mixed[0])
     torch.testing.assert_close(found.sum(-1), torch.ones(2, 5))
 
@@ -87,7 +88,7 @@ def test_attention_is_differentiated_as_it_is_used():
     step = torch.zeros_like(weights)
     step[0, 1, 0, 2] = 1e-6
     measured = (value_with(weights + step) - value_with(weights - step)) / 2e-6
-    assert float(slopes[1][0, 1, 0, 2]) == pytest.approx(float(measured), rel=1e-4)
+    assert slopes[1][0, 1, 0, 2].item() == pytest.approx(measured.item(), rel=1e-4)
 
 
 def test_it_is_the_rule_on_what_transformers_itself_gives_as_attentions(towers):
@@ -284,7 +285,7 @@ def test_every_encoder_is_explained_in_the_units_of_its_signal(towers, case):
         assert found.method == ("occlusion" if case == "WavLM" else "gradients")
     assert torch.isfinite(found.relevance).all()
     assert bool(found.relevance.any())
-    assert found.value == pytest.approx(float(TARGET.score(tower({"pooled": tower.encode_whole([signal])}))), abs=1e-5)
+    assert found.value == pytest.approx(TARGET.score(tower({"pooled": tower.encode_whole([signal])})).item(), abs=1e-5)
     shape = (len(signal.meta["text"]),) if case == "text" else tuple(signal.data.shape)
     if CASES[case][0] == "audio":
         assert found.relevance.shape[0] in (1, 64)  # samples, or mel bands by frames
@@ -331,6 +332,37 @@ def test_spans_count_the_tokens_that_attend(towers):
         with captured(len(tower.encoder.token_spans(inputs).spans)) as layers, torch.no_grad():
             tower.encoder(**inputs)
         assert len(layers) == 3 if case == "patchtst" else len(layers) == 2, case
+
+
+class FirstKeys(TorchFunctionMode):
+    """The keys of the first layer of attention: each hangs on its own token alone."""
+
+    found = None
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is F.scaled_dot_product_attention and self.found is None:
+            self.found = args[1]
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("case", ["AST", "ViT", "Dinov2WithRegisters", "SiglipVision", "vit1d-tiny", "more_vit"])
+def test_a_span_is_what_its_token_hangs_on(towers, case):
+    tower = towers(case)
+    inputs = tower.processing.collate([tower.processing(tower.processing.segments(SIGNALS[CASES[case][0]])[0])])
+    inputs["values"] = draw(*inputs["values"].shape).requires_grad_()
+    with FirstKeys() as mode:
+        tower.encoder(**inputs)
+    spans = tower.encoder.token_spans(inputs).spans
+    for place in (0, len(spans) // 3, len(spans) - 2):
+        seen = torch.autograd.grad(
+            mode.found[0, :, place].sum(), inputs["values"], retain_graph=True, allow_unused=True
+        )[0]
+        if spans[place].isnan().any():
+            assert seen is None or not seen.any()
+            continue
+        where = seen[0].nonzero()
+        box = torch.stack([where.amin(0), where.amax(0) + 1], 1)
+        assert torch.equal(box, spans[place].long()), f"{case}, token {place}"
 
 
 def test_a_method_is_one_file_and_one_decorator():

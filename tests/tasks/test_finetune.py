@@ -257,11 +257,15 @@ def test_regression_is_in_the_columns_own_units(base, manifest, tmp_path):
     assert np.abs(said - truth).mean() < 5
     again = FineTuned.load(tmp_path / "run")
     assert np.array_equal(again.predict(files), said)
-    evaluation = evaluate_finetuned(tuned, manifest, base=base)
+    evaluation = evaluate_finetuned(tuned, manifest, base=base, by=["label"])
     assert [r.name for r in evaluation.results] == ["mean of train", "linear", "probe", "modalign"]
+    by = evaluation.tables[-1]
+    assert [row[:3] for row in by.rows] == [["high", 2, 58.0], ["low", 2, 40.0], ["middle", 2, 49.0]]
+    assert np.mean([row[3] for row in by.rows]) == pytest.approx(np.abs(said - truth).mean())
     table = evaluation.tables[0]
-    assert list(table.columns[1:]) == ["MAE", "RMSE", "R2", "Spearman"]
-    assert float(table.rows[-1][1].split()[0]) == pytest.approx(np.abs(said - truth).mean(), rel=1e-3)
+    found = dict(zip(table.columns, table.rows[-1]))
+    assert float(found["MAE"]) == pytest.approx(np.abs(said - truth).mean(), rel=5e-3)
+    assert float(found["RMSE"]) == pytest.approx(((said - truth) ** 2).mean() ** 0.5, rel=5e-3)
     assert tuned.score(files, truth) == pytest.approx(evaluation.main.value)
     evaluation.save(tmp_path / "e")
     found = pd.read_parquet(tmp_path / "e" / "predictions.parquet")
@@ -497,3 +501,9 @@ def test_a_head_on_real_ecgs(text_checkpoint, real_data, tmp_path):
     years = fine_tune(base, manifest, age, tmp_path / "age")
     assert 20 < years.predict(files).mean() < 90
     assert "units of 'age'" in evaluate_finetuned(years, manifest).tables[0].note
+
+
+def test_the_bar_of_a_negative_interval_stays_in_its_place():
+    from modalign.tasks.report.markup import bar
+
+    assert "left:0.0%;width:60.0%" in bar(0.2, (-0.5, 0.6))

@@ -215,7 +215,7 @@ def expected_rank(found: Found) -> Tensor:
 def reciprocal_rank(found: Found) -> Tensor:
     """(N,) expected 1 / rank of the first relevant row."""
     places = torch.stack([found.above, found.ties, found.good])
-    kinds, place = torch.unique(places, dim=1, return_inverse=True)  # type: ignore[no-untyped-call]
+    kinds, place = torch.unique(places, dim=1, return_inverse=True)
     values = [_reciprocal(*kind) for kind in kinds.T.tolist()]
     return torch.tensor(values, dtype=torch.float64, device=place.device)[place]
 

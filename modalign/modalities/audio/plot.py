@@ -26,7 +26,7 @@ def mel_axis(rate: float, bands: int) -> Array:
 
     Example:
         >>> mel_axis(16_000, 2).round().tolist()
-        [921.0, 4439.0]
+        [614.0, 3934.0]
     """
     top = float(hertz_to_mel(rate / 2, "htk"))
     return mel_to_hertz((np.arange(bands) + 0.5) / bands * top, "htk")

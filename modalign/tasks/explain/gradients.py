@@ -10,10 +10,10 @@ from torch import Tensor
 from modalign.errors import MissingExtraError
 from modalign.tasks.explain.registry import Window, register_method
 
-STEPS = 32
+STEPS = 50
 NEAR, MOST_JUMP = 0.01, 0.5
 """More than half of the way in the first hundredth of it is a jump."""
-AT_ONCE = 8
+AT_ONCE = 10
 """Steps that are computed together."""
 
 

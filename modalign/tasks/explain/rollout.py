@@ -12,22 +12,21 @@ from modalign.tasks.explain.attention import attention_of, rows_of
 from modalign.tasks.explain.registry import Window, register_method
 
 
-def rolled(attentions: Sequence[Tensor]) -> Tensor:
-    """The product of (mean over heads + I), rows normalised, the last layer first: (N, L, L), whose rows sum to 1.
+def rolled(attentions: Sequence[Tensor], rows: Tensor) -> Tensor:
+    """`rows` times the product of (mean over heads + I), its rows normalised, the last layer first.
 
     Args:
         attentions: (N, H, L, L) of each layer, the first one first.
+        rows: (N, R, L); the identity gives the product itself, whose rows sum to 1.
 
     Example:
-        >>> rolled([torch.full((1, 3, 2, 2), 0.5)])[0].tolist()
+        >>> rolled([torch.full((1, 3, 2, 2), 0.5)], torch.eye(2)[None])[0].tolist()
         [[0.75, 0.25], [0.25, 0.75]]
     """
-    size = attentions[0].shape[-1]
-    out = torch.eye(size).expand(len(attentions[0]), -1, -1)
-    for attention in attentions:
-        mixed = attention.float().mean(1) + torch.eye(size)
-        out = mixed / mixed.sum(-1, keepdim=True) @ out
-    return out
+    for attention in reversed(attentions):
+        mixed = attention.float().mean(1) + torch.eye(attention.shape[-1])
+        rows = rows @ (mixed / mixed.sum(-1, keepdim=True))
+    return rows
 
 
 @register_method(
@@ -43,4 +42,4 @@ def rollout(window: Window) -> Tensor:
     assert spans is not None
     layers, _, _ = attention_of(window, gradients=False)
     rows = rows_of(spans, layers[0].shape[0])
-    return spread((rows @ rolled(layers)).flatten(), spans.spans, window.main.shape[1:])
+    return spread(rolled(layers, rows).flatten(), spans.spans, window.main.shape[1:])

@@ -41,7 +41,8 @@ def rows_to_encode(tuned: FineTuned, manifest: Manifest, split: str, models: int
     task = task_of(manifest, tuned.settings)
     parts = {name: _count(task, name, tuned) for name in (split, "val", "train")}
     beside = models * (parts[split] + parts["train"])
-    return parts[split] + (parts["val"] if split not in ("val", "all") else 0) + beside
+    fitted = split not in ("val", "all") and tuned.target.kind != "regression"
+    return parts[split] + (parts["val"] if fitted else 0) + beside
 
 
 def _count(task: Task, split: str, tuned: FineTuned) -> int:
@@ -97,9 +98,19 @@ def evaluate_finetuned(
 
         results.append(number_result(MODEL, truth, numbers(), kept.rows, few_groups(kept.rows)))
         made = RegressionEvaluation(
-            title, protocol, "R2", [], kept.rows, results, notes, column=target.column, numbers=truth
+            title,
+            protocol,
+            "R2",
+            [],
+            kept.rows,
+            results,
+            notes,
+            column=target.column,
+            numbers=truth,
+            subgroups=subgroups_of(kept, by),
         )
         made.add_figures()
+        made.add_subgroups()
         if len(names) > 1:
             made.tables.append(
                 modality_table(

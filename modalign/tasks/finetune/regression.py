@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from modalign.align.manifest import Row
 from modalign.align.metrics import cluster_bootstrap
 from modalign.tasks.evaluation import Evaluation, Result, predictions_file, unit_of_resampling
+from modalign.tasks.figures import order
 from modalign.tasks.probe.runs import r_squared
 from modalign.tasks.results import Table
 
 Array = NDArray[Any]
 DRAWS = 300
-FIGURES = ("MAE", "RMSE", "R2", "Spearman")
+HEAD = ["method", "MAE", "95 % interval", "RMSE", "R2", "Spearman", "95 % interval"]
 
 
 def regression_figures(truth: Array, said: Array) -> dict[str, float]:
@@ -69,19 +70,43 @@ class RegressionEvaluation(Evaluation):
             assert result.scores is not None
             said = result.scores[:, 0]
             found = regression_figures(self.numbers, said)
-            cells: list[str | float] = [result.name]
-            for figure in FIGURES:
-                low, high = cluster_bootstrap(
+            between = {
+                figure: cluster_bootstrap(
                     lambda index, s=said, f=figure: regression_figures(self.numbers[index], s[index])[f],  # type: ignore[misc]
                     units,
                     DRAWS,
                 )
-                between = "" if np.isnan(low) else f" ({low:.3g} - {high:.3g})"
-                cells.append("" if np.isnan(found[figure]) else f"{found[figure]:.4g}{between}")
-            rows.append(cells)
+                for figure in ("MAE", "Spearman")
+            }
+            cells = [
+                _short(found["MAE"]), _span(between["MAE"]), _short(found["RMSE"]), _short(found["R2"]),
+                _short(found["Spearman"]), _span(between["Spearman"]),
+            ]  # fmt: skip
+            rows.append([result.name, *cells])
         spread = f"{self.column}: mean {self.numbers.mean():.4g}, standard deviation {self.numbers.std():.4g} here."
         note = f"MAE and RMSE in the units of {self.column!r}; 95 % intervals over {name}. {spread}"
-        self.tables.insert(0, Table("Figures", ["method", *FIGURES], rows, note))
+        self.tables.insert(0, Table("Figures", HEAD, rows, note))
+
+    def add_subgroups(self) -> None:
+        """A table for each of `subgroups`: MAE with its interval, and R2, of the main result."""
+        assert self.main.scores is not None
+        said = self.main.scores[:, 0]
+        units, _ = unit_of_resampling(self.rows)
+        for column, values in self.subgroups.items():
+            rows: list[list[str | float]] = []
+            for name in sorted(set(values), key=order):
+                own = np.array([i for i, value in enumerate(values) if value == name])
+                truth, guess = self.numbers[own], said[own]
+                error = np.abs(guess - truth)
+                low, high = cluster_bootstrap(
+                    lambda index, e=error: float(e[index].mean()),  # type: ignore[misc]
+                    [units[i] for i in own],
+                )
+                figures = (float(error.mean()), _span((low, high)), r_squared(truth, guess))
+                rows.append([name, len(own), float(truth.mean()), *figures])
+            head = [column, "rows", f"mean {self.column}", "MAE", "95 % interval", "R2"]
+            note = "R2 is against the subgroup's own mean: a narrow subgroup has a low one where its errors are small."
+            self.tables.append(Table(f"By {column}", head, rows, note))
 
     def numbers_of(self, result: Result) -> pd.DataFrame:
         """A row for each item: id, group, cluster, the truth, and what the method said."""
@@ -101,3 +126,11 @@ class RegressionEvaluation(Evaluation):
                 self.numbers_of(result).to_parquet(folder / name, index=False)
         said = {**self.as_dict(), "column": self.column, **(extra or {})}
         (folder / "metrics.json").write_text(json.dumps(said, indent=1))
+
+
+def _short(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.3g}"
+
+
+def _span(interval: tuple[float, float]) -> str:
+    return "" if np.isnan(interval[0]) else f"{interval[0]:.3g} to {interval[1]:.3g}"

@@ -96,7 +96,7 @@ def bar(value: float, interval: tuple[float, float] | None = None, mark: float |
     """A bar from 0 to 1 with its interval, and a dotted line at `mark`; the figures stand beside it in words."""
     if not 0 <= value <= 1:  # NaN too
         return ""
-    low, high = interval or (value, value)
+    low, high = (min(max(end, 0.0), 1.0) for end in interval or (value, value))  # R2 may be negative
     span = f"<b style='left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%'></b>" if interval else ""
     line = f"<u style='left:{100 * mark:.1f}%'></u>" if mark is not None else ""
     return f"<div class='bar' aria-hidden='true'><i style='width:{100 * value:.1f}%'></i>{span}{line}</div>"
