@@ -14,21 +14,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-SHRINKAGE = 1e-3
-"""Share of the total variance that is added to each whitened direction's own."""
 PENALTIES = tuple(10 ** (-half / 2) for half in range(2, 15))
 """Candidates, as shares of the sum of squares of the centred features: 0.1 to 1e-7."""
 FOLDS = 3
 
 
-def whitening(features: Tensor, weights: Tensor, size: int, shrinkage: float = SHRINKAGE) -> tuple[Tensor, Tensor]:
+def whitening(features: Tensor, weights: Tensor, size: int, shrinkage: float) -> tuple[Tensor, Tensor]:
     """The mean (F,), and the matrix (size, F) of the strongest principal directions, each divided by its deviation.
 
     Args:
         features: (N, F).
         weights: (N,), how much each item counts.
         size: how many directions; rows beyond the rank of the features are zeros.
-        shrinkage: see `SHRINKAGE`.
+        shrinkage: share of the total variance that is added to each direction's own.
 
     Example:
         >>> mean, matrix = whitening(torch.tensor([[0.0, 3.0], [0.0, 1.0]]), torch.ones(2), 1, shrinkage=0.0)

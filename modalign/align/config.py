@@ -34,6 +34,12 @@ class ProjectionConfig(Section):
         description="a linear projection found in one step, not trained: whiten the training features, or regress on "
         "the embeddings of the whitened towers that this one is paired with (frozen encoders only)",
     )
+    shrinkage: float = Field(
+        0.001,
+        gt=0,
+        le=1,
+        description="of solve: whiten, a share of the variance; 0.1 where captions are hundreds of different sentences",
+    )
 
 
 class LoraOptions(Section):

@@ -88,7 +88,7 @@ class Projection(nn.Module):
         """
         assert isinstance(self.layers, Solved)
         size = len(self.layers.weight) - 1
-        mean, matrix = whitening(self.scaled(features.to(self.mean.device)).cpu(), weights, size)
+        mean, matrix = whitening(self.scaled(features.to(self.mean.device)).cpu(), weights, size, self.config.shrinkage)
         self.layers.weight[:size].copy_(matrix)
         self.layers.weight[size] = 0.0
         self.layers.bias[:size].copy_(-matrix @ mean)

@@ -24,7 +24,7 @@ def test_whitened_features_have_the_identity_as_weighted_covariance():
 
 def test_whitening_keeps_the_strongest_directions_and_no_more_than_there_are():
     features = random(40, 2) @ torch.tensor([[5.0, 0, 0, 0], [0, 1.0, 0, 0]])
-    _, matrix = whitening(features, torch.ones(40), 3)
+    _, matrix = whitening(features, torch.ones(40), 3, shrinkage=1e-3)
     assert matrix.shape == (3, 4)
     assert not matrix[2].any()
     assert matrix[0].abs().argmax() == 0

@@ -138,6 +138,16 @@ def test_targets_leave_the_last_dimension_free(text_checkpoint, manifest, tmp_pa
     assert (items[:, -1] > 0.3).all()
 
 
+def test_shrinkage_whitens_less(text_checkpoint, manifest, tmp_path):
+    towers, ratios = solved(text_checkpoint).model_dump()["towers"], []
+    for shrinkage in (0.001, 0.5):
+        towers["text"]["projection"]["shrinkage"] = shrinkage
+        model = trainer_for(solved(text_checkpoint, towers=towers), manifest, tmp_path / str(shrinkage)).model
+        sizes = model.tower("text").projection.layers.weight.norm(dim=1)
+        ratios.append(float(sizes.max() / sizes[sizes > 0].min()))
+    assert ratios[0] > 1.5 > ratios[1]  # the rarest direction is drawn out, or left as it is
+
+
 class Nothing(Encoder):
     """No weights."""
 
