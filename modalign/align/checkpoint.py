@@ -7,6 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
+from modalign.align.files import flush
 from modalign.align.storage import check_checksums, write_checksums
 from modalign.errors import ModelError
 
@@ -18,12 +19,12 @@ def commit(staged: Path, final: Path) -> None:
     """Hash, flush and rename a staged folder to its final name; one of that name is replaced."""
     write_checksums(staged)
     for path in staged.rglob("*"):
-        _flush(path)
-    _flush(staged)
+        flush(path)
+    flush(staged)
     if final.exists():
         shutil.rmtree(final)
     os.replace(staged, final)
-    _flush(final.parent)
+    flush(final.parent)
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -48,11 +49,3 @@ def last_checkpoint(run: Path) -> Path | None:
     if problem is not None:
         raise problem
     return None
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from modalign.align.cache import FeatureTable
 from modalign.align.config import Pair
 from modalign.align.manifest import Manifest, Row
+from modalign.align.mode import in_eval
 from modalign.align.model import POOLED, AlignmentModel, Tower
 from modalign.align.pairs import pair_batch
 from modalign.align.sampler import choice_for, generator_for
@@ -319,12 +320,9 @@ def encode_frozen(model: AlignmentModel, dataset: AlignmentDataset, tower: str, 
             first.setdefault(key, i)
     part = model.tower(tower)
     table = FeatureTable(part.width)
-    was_training = part.training
-    part.eval()
     keys = sorted(first, key=repr)
-    with torch.no_grad():
+    with in_eval(part), torch.no_grad():
         for start in range(0, len(keys), batch_size):
             chunk = keys[start : start + batch_size]
             table.add(chunk, part.encode_whole([dataset.signal(first[k], tower, k) for k in chunk], batch_size).cpu())
-    part.train(was_training)
     return table

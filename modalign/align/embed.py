@@ -13,6 +13,7 @@ from modalign.align.config import Pair
 from modalign.align.data import AlignmentDataset
 from modalign.align.losses import PairLoss
 from modalign.align.metrics import recall_at_k
+from modalign.align.mode import in_eval
 from modalign.align.model import POOLED, AlignmentModel
 
 Advance = Callable[[int], None]
@@ -58,25 +59,23 @@ def embed_split(
         ReadError: a source cannot be read.
     """
     part = model.tower(tower)
-    was_training = part.training
-    part.eval()
     present = [i for i in range(len(dataset)) if dataset.options_of(i, tower)]
     contents: list[str] = []
     chunks: list[Tensor] = []
     features: list[Tensor] = []
-    for start in range(0, len(present), batch_size):
-        rows = present[start : start + batch_size]
-        keys = [dataset.options_of(i, tower)[0] for i in rows]
-        if table is not None:
-            pooled = table.take(keys).to(model.device)
-        else:
-            pooled = part.encode_whole([dataset.signal(i, tower, k) for i, k in zip(rows, keys)], batch_size)
-        chunks.append(part({POOLED: pooled}).float().cpu())
-        features.append(pooled.float().cpu())
-        contents.extend(dataset.content(k) for k in keys)
-        if advance:
-            advance(len(rows))
-    part.train(was_training)
+    with in_eval(part):
+        for start in range(0, len(present), batch_size):
+            rows = present[start : start + batch_size]
+            keys = [dataset.options_of(i, tower)[0] for i in rows]
+            if table is not None:
+                pooled = table.take(keys).to(model.device)
+            else:
+                pooled = part.encode_whole([dataset.signal(i, tower, k) for i, k in zip(rows, keys)], batch_size)
+            chunks.append(part({POOLED: pooled}).float().cpu())
+            features.append(pooled.float().cpu())
+            contents.extend(dataset.content(k) for k in keys)
+            if advance:
+                advance(len(rows))
     if not chunks:
         return Embedded(present, contents, torch.zeros(0, model.dim), torch.zeros(0, part.width))
     return Embedded(present, contents, torch.cat(chunks), torch.cat(features))

@@ -15,6 +15,7 @@ from modalign.align import adapter, storage
 from modalign.align.config import ModelConfig, Recipe, TowerConfig
 from modalign.align.hub import HubModel
 from modalign.align.lora import add_lora, merge_lora
+from modalign.align.mode import in_eval
 from modalign.align.privacy import without_paths
 from modalign.align.projection import Projection
 from modalign.align.start import start_from
@@ -184,6 +185,11 @@ class AlignmentModel(
         return self.source.dim
 
     @property
+    def text(self) -> str:
+        """The tower that encodes prompts: as training named it, or "text"."""
+        return str((self.record or {}).get("text", "text"))
+
+    @property
     def device(self) -> torch.device:
         """Where the parameters are."""
         return self.temperature.log_scale.device
@@ -233,10 +239,8 @@ class AlignmentModel(
         """
         part = self.tower(tower)
         signals = [s if isinstance(s, Signal) else part.modality.load(s, **fields) for s in sources]
-        was_training = part.training
-        part.eval()
-        embeddings: Tensor = part({POOLED: part.encode_whole(signals, batch_size)}).float().cpu()
-        part.train(was_training)
+        with in_eval(part):
+            embeddings: Tensor = part({POOLED: part.encode_whole(signals, batch_size)}).float().cpu()
         return embeddings
 
     def merge(self) -> Self:

@@ -10,7 +10,6 @@ checksums.json      SHA-256 of the files above but the card, checked on loading
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from modalign.align.config import ModelConfig
+from modalign.align.files import sha256_of
 from modalign.errors import ModelError
 from modalign.modalities.base import Processing
 from modalign.modalities.messages import first_problem
@@ -35,7 +35,7 @@ NOT_HASHED = {CHECKSUMS, CARD}
 
 def write_checksums(folder: Path) -> None:
     """Write `checksums.json`: relative path -> SHA-256, for every file but the card."""
-    hashes = {name: _sha256(folder / name) for name in _files(folder)}
+    hashes = {name: sha256_of(folder / name) for name in _files(folder)}
     (folder / CHECKSUMS).write_text(json.dumps(hashes, indent=1, sort_keys=True))
 
 
@@ -59,7 +59,7 @@ def check_checksums(folder: Path) -> None:
     for name, sha256 in expected.items():
         if name not in present:
             raise ModelError(f"{folder / name}: missing; copy the folder again")
-        if _sha256(folder / name) != sha256:
+        if sha256_of(folder / name) != sha256:
             raise ModelError(f"{folder / name}: its content is not what was saved; copy the folder again")
     for name in present - set(expected):
         raise ModelError(f"{folder / name}: was not saved with this model; take it out of the folder")
@@ -146,8 +146,3 @@ def _download(model_id: str, options: dict[str, Any]) -> Path:
 def _files(folder: Path) -> list[str]:
     names = [p.relative_to(folder).as_posix() for p in sorted(folder.rglob("*")) if p.is_file()]
     return [n for n in names if n not in NOT_HASHED and not n.startswith(".")]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

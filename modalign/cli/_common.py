@@ -67,19 +67,19 @@ def command_line(context: typer.Context) -> str:
     return shlex.join(words)
 
 
-def fields(said: Sequence[str] | None) -> dict[str, str]:
-    """What `--field key=value` says of a source.
+def pairs(option: str, said: Sequence[str] | None, example: str) -> dict[str, str]:
+    """What a repeated option such as `--field key=value` says.
 
     Raises:
         RecipeError: one has no "=".
     """
     from modalign.errors import RecipeError
 
-    pairs = [field.partition("=") for field in said or ()]
-    bare = next((key for key, equals, _ in pairs if not equals), None)
+    found = [one.partition("=") for one in said or ()]
+    bare = next((key + equals + value for key, equals, value in found if not equals or not key.strip()), None)
     if bare is not None:
-        raise RecipeError(f"--field {bare!r}: write it as key=value, for example rate=50")
-    return {key.strip(): value.strip() for key, _, value in pairs}
+        raise RecipeError(f"{option} {bare!r}: write it as key=value, for example {example}")
+    return {key.strip(): value.strip() for key, _, value in found}
 
 
 def numbers(option: str, text: str, whole: bool = False) -> list[float]:

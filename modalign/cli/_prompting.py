@@ -12,15 +12,9 @@ if TYPE_CHECKING:
     from modalign.tasks.hierarchy import Hierarchy
     from modalign.tasks.prompting import Prompting
 
-TemplateOption = Annotated[
-    list[str] | None, typer.Option("--template", help="A prompt template with {label}; may be repeated.")
-]
 TemplatesOption = Annotated[
     Path | None,
     typer.Option("--templates", help="YAML of templates and negations; copy one with 'modalign labels --templates'."),
-]
-DescriptionsOption = Annotated[
-    Path | None, typer.Option("--descriptions", help="YAML: label -> list of sentences to use as prompts.")
 ]
 MultiLabelOption = Annotated[
     str | None,

@@ -7,24 +7,23 @@ from typing import Annotated
 
 import typer
 
+from modalign.cli._options import AllowOutsideOption, ModelArgument, SplitOption, TemplateOption
+
 
 def command(
-    model: Annotated[str, typer.Argument(help="A model folder or Hub id.")],
+    context: typer.Context,
+    model: ModelArgument,
     manifest: Annotated[Path, typer.Argument(help="The manifest; its rows with one label are composed.")],
     modality: Annotated[str, typer.Option("--modality", help="The tower to test.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for metrics.json, predictions.parquet, report.html.")],
-    split: Annotated[str, typer.Option("--split", help="test, val, train or all.")] = "test",
+    split: SplitOption = "test",
     pairs: Annotated[int, typer.Option("--pairs", min=2, help="Compositions to draw.")] = 200,
     seconds: Annotated[
         float | None, typer.Option("--seconds", min=0.01, help="Of each recording; two must fit the encoder's window.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the drawing.")] = 0,
-    template: Annotated[
-        list[str] | None, typer.Option("--template", help="A prompt template with {label}; may be repeated.")
-    ] = None,
-    allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Admit paths that leave the manifest's folder.")
-    ] = False,
+    template: TemplateOption = None,
+    allow_outside: AllowOutsideOption = False,
 ) -> None:
     """Make pairs of recordings into mixtures and sequences, and ask which text is true of them.
 
@@ -32,7 +31,7 @@ def command(
 
       modalign compose runs/one/model clips.csv --modality audio --seconds 2.5 --out runs/one/composition
     """
-    from modalign.cli._common import bar, load, load_untrained
+    from modalign.cli._common import bar, command_line, load, load_untrained
     from modalign.tasks.composition import LADDER, evaluate_composition
     from modalign.tasks.report import write_report
     from modalign.tasks.table import print_table
@@ -51,7 +50,7 @@ def command(
             pairs=pairs,
             seed=seed,
             seconds=seconds,
-            text=(loaded.record or {}).get("text", "text"),
+            text=loaded.text,
             templates=template,
             untrained=twin,
             advance=advance,
@@ -60,5 +59,5 @@ def command(
     print_table(evaluation)
     ladder.save(out, {"model": Path(model).name, "manifest": manifest.name, "seed": seed})
     settings = [("model", Path(model).name), ("manifest", manifest.name), ("pairs", str(pairs)), ("seed", str(seed))]
-    write_report(out / "report.html", evaluation.title, [evaluation], settings)
+    write_report(out / "report.html", evaluation.title, [evaluation], settings, command=command_line(context))
     print(f"Wrote {', '.join(str(out / name) for name in ('metrics.json', 'predictions.parquet', 'report.html'))}")

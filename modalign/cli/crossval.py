@@ -7,8 +7,11 @@ from typing import Annotated
 
 import typer
 
+from modalign.cli._options import AllowOutsideOption, CaptionsOption
+
 
 def command(
+    context: typer.Context,
     recipe: Annotated[str, typer.Argument(help="A recipe's name, or a YAML file (see 'modalign init').")],
     data: Annotated[Path, typer.Option("--data", help="The manifest; its own split is not used.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the folds, the figures and the report.")],
@@ -19,16 +22,12 @@ def command(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. training.epochs=3.")
     ] = None,
-    descriptions: Annotated[
-        Path | None, typer.Option("--descriptions", help="YAML: label -> list of sentences, for rows without captions.")
-    ] = None,
+    descriptions: CaptionsOption = None,
     by: Annotated[
         str, typer.Option("--by", help="Columns for subgroups, e.g. sex,age,site; bins of one's own: age=40,60.")
     ] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on: folds that are done are not trained again.")] = False,
-    allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Admit paths that leave the manifest's folder.")
-    ] = False,
+    allow_outside: AllowOutsideOption = False,
 ) -> None:
     """Train one model a fold by group, test each on the people it never saw, and put the scores together.
 
@@ -50,7 +49,7 @@ def command(
     tower = modality or next(iter(towers), "")
     if tower not in loaded.towers:
         raise RecipeError(f"--modality: the recipe has no tower {tower!r}; {suggest(tower, towers)}")
-    from modalign.cli._common import bar
+    from modalign.cli._common import bar, command_line
     from modalign.tasks.crossval import cross_validate
     from modalign.tasks.report import write_report
     from modalign.tasks.subgroups import split_by
@@ -62,5 +61,5 @@ def command(
     print_table(evaluation)
     evaluation.save(out, {"recipe": loaded.name, "manifest": data.name})
     settings = [("recipe", loaded.name), ("manifest", data.name), ("folds", str(folds))]
-    write_report(out / "report.html", evaluation.title, [evaluation], settings)
+    write_report(out / "report.html", evaluation.title, [evaluation], settings, command=command_line(context))
     print(f"Wrote {out / 'metrics.json'}, {out / 'predictions.parquet'}, {out / 'report.html'}")

@@ -7,21 +7,21 @@ from typing import Annotated
 
 import typer
 
+from modalign.cli._options import AllowOutsideOption, ManifestArgument, ModelArgument
+
 SHOWN = 20
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="A model folder or Hub id.")],
-    manifest: Annotated[Path, typer.Argument(help="The manifest.")],
+    model: ModelArgument,
+    manifest: ManifestArgument,
     modality: Annotated[str, typer.Option("--modality", help="The tower to compare with.")],
     threshold: Annotated[
         float | None,
         typer.Option("--threshold", min=-1, max=1, help="List pairs from this cosine; default: by the data."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write all pairs to this .csv file.")] = None,
-    allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Admit paths that leave the manifest's folder.")
-    ] = False,
+    allow_outside: AllowOutsideOption = False,
 ) -> None:
     """List near-duplicates, most alike first, and count those whose halves are in different splits.
 

@@ -7,17 +7,17 @@ from typing import Annotated
 
 import typer
 
+from modalign.cli._options import AllowOutsideOption, ManifestArgument, ModelArgument
+
 
 def command(
-    model: Annotated[str, typer.Argument(help="A model folder or Hub id.")],
-    manifest: Annotated[Path, typer.Argument(help="The manifest.")],
+    model: ModelArgument,
+    manifest: ManifestArgument,
     modality: Annotated[str, typer.Option("--modality", help="The tower to embed with.")],
     out: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")],
     split: Annotated[str, typer.Option("--split", help="train, val, test or all.")] = "all",
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Rows encoded at a time.")] = 64,
-    allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Admit paths that leave the manifest's folder.")
-    ] = False,
+    allow_outside: AllowOutsideOption = False,
 ) -> None:
     """Embed the rows that have the modality: a Parquet file with id, split, label and the unit vector.
 

@@ -7,8 +7,15 @@ from typing import Annotated
 
 import typer
 
-from modalign.cli._prompting import (
+from modalign.cli._options import (
+    AllowOutsideOption,
     DescriptionsOption,
+    ManifestArgument,
+    ModelArgument,
+    SplitOption,
+    TemplateOption,
+)
+from modalign.cli._prompting import (
     EnsembleOption,
     GammaOption,
     HierarchyOption,
@@ -17,7 +24,6 @@ from modalign.cli._prompting import (
     NegativesOption,
     RejectOption,
     RuleOption,
-    TemplateOption,
     TemplatesOption,
     prompting_of,
     tree_of,
@@ -26,11 +32,11 @@ from modalign.cli._prompting import (
 
 def command(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="A model folder or Hub id.")],
-    manifest: Annotated[Path, typer.Argument(help="The manifest.")],
+    model: ModelArgument,
+    manifest: ManifestArgument,
     modality: Annotated[str, typer.Option("--modality", help="The tower to classify with.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for metrics.json, predictions.parquet, report.html.")],
-    split: Annotated[str, typer.Option("--split", help="test, val, train or all.")] = "test",
+    split: SplitOption = "test",
     descriptions: DescriptionsOption = None,
     template: TemplateOption = None,
     templates: TemplatesOption = None,
@@ -49,9 +55,7 @@ def command(
     by: Annotated[
         str, typer.Option("--by", help="Columns for subgroups, e.g. sex,age,site; bins of one's own: age=40,60.")
     ] = "",
-    allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Admit paths that leave the manifest's folder.")
-    ] = False,
+    allow_outside: AllowOutsideOption = False,
     examples: Annotated[
         int | None,
         typer.Option(min=0, help="Recordings of each kind to show in the report; unasked, none of patients."),
@@ -92,7 +96,7 @@ def command(
     rows = open_manifest(loaded.source, manifest, allow_outside=allow_outside)
     untrained = load_untrained(loaded)
     asked = prompting_of(
-        (loaded.record or {}).get("text", "text"), template, templates, descriptions, multi_label, negatives, ensemble,
+        loaded.text, template, templates, descriptions, multi_label, negatives, ensemble,
         gamma, debias=debias, reject_rate=reject_rate,
     )  # fmt: skip
     tree = tree_of(label_set, hierarchy, loaded.tower(modality).modality)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from modalign.cli._options import DescriptionsOption, FieldOption, ModelArgument, TemplateOption
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="A model folder or Hub id.")],
+    model: ModelArgument,
     file: Annotated[str, typer.Argument(help="The file to explain (for a text tower, the text itself).")],
     modality: Annotated[str, typer.Option("--modality", help="The tower of the file.")],
     out: Annotated[Path, typer.Option("--out", help="The picture to write (.png, .svg, .pdf).")],
@@ -39,16 +41,9 @@ def command(
     check: Annotated[
         bool, typer.Option("--check", help="Measure by deletion and insertion whether the relevance is faithful.")
     ] = False,
-    template: Annotated[
-        list[str] | None, typer.Option("--template", help="A prompt template with {label}; may be repeated.")
-    ] = None,
-    descriptions: Annotated[
-        Path | None, typer.Option("--descriptions", help="YAML: label -> list of sentences to use as prompts.")
-    ] = None,
-    field: Annotated[
-        list[str] | None,
-        typer.Option("--field", metavar="KEY=VALUE", help="What a file cannot say, e.g. rate=50; may be repeated."),
-    ] = None,
+    template: TemplateOption = None,
+    descriptions: DescriptionsOption = None,
+    field: FieldOption = None,
 ) -> None:
     """Show where in a file the evidence for a label (or a text) lies: seconds and leads, frequencies, pixels, slices.
 
@@ -66,7 +61,7 @@ def command(
     from rich.console import Console
     from rich.table import Table
 
-    from modalign.cli._common import fields, load
+    from modalign.cli._common import load, pairs
     from modalign.errors import RecipeError
     from modalign.tasks.explain import deletion_insertion, draw
     from modalign.tasks.explain.explainer import read
@@ -74,7 +69,7 @@ def command(
     if text and (label or labels):
         raise RecipeError("give --text or --label, not both: the first explains a pair, the second a class")
     loaded = load(model)
-    signal = read(loaded.tower(modality), file, **fields(field))
+    signal = read(loaded.tower(modality), file, **pairs("--field", field, "rate=50"))
     with Console(stderr=True).status("explaining"):
         if text:
             found = _pair(loaded, modality, signal, text, method)
@@ -98,7 +93,7 @@ def command(
 def _pair(model: AlignmentModel, modality: str, signal: Any, text: str, method: str) -> list[Explanation]:
     from modalign.tasks.explain import explain_pair
 
-    words = (model.record or {}).get("text", "text")
+    words = model.text
     return list(explain_pair(model, (modality, signal), (words, text), method))
 
 

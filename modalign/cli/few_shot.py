@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from modalign.cli._options import AllowOutsideOption, DescriptionsOption, ModelArgument, TemplateOption
+
 
 def command(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="A model folder or Hub id.")],
+    model: ModelArgument,
     manifest: Annotated[Path, typer.Argument(help="The manifest, with the splits train, test and best also val.")],
     modality: Annotated[str, typer.Option("--modality", help="The tower to classify with.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for metrics, predictions, report and plot.")],
@@ -31,15 +33,9 @@ def command(
         ),
     ] = "few",
     seed: Annotated[int, typer.Option("--seed", help="Of the draws.")] = 0,
-    descriptions: Annotated[
-        Path | None, typer.Option("--descriptions", help="YAML: label -> list of sentences to use as prompts.")
-    ] = None,
-    template: Annotated[
-        list[str] | None, typer.Option("--template", help="A prompt template with {label}; may be repeated.")
-    ] = None,
-    allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Admit paths that leave the manifest's folder.")
-    ] = False,
+    descriptions: DescriptionsOption = None,
+    template: TemplateOption = None,
+    allow_outside: AllowOutsideOption = False,
 ) -> None:
     """Learn from a few train rows a class, choose parameters on val, and measure on test, over seeded episodes.
 
@@ -86,7 +82,7 @@ def command(
             seed=seed,
             templates=template,
             descriptions=said,
-            text=(loaded.record or {}).get("text", "text"),
+            text=loaded.text,
             untrained=twin,
             features=encoded,
             ran=ran,

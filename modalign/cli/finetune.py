@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from modalign.cli._options import AllowOutsideOption, DescriptionsOption, ModelArgument
+
 
 def command(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="A model folder or Hub id.")],
+    model: ModelArgument,
     manifest: Annotated[Path, typer.Argument(help="The manifest, with the splits train, test and best also val.")],
     modality: Annotated[
         list[str], typer.Option("--modality", help="A tower to classify with; repeat it to fuse several.")
@@ -38,18 +40,14 @@ def command(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a key, e.g. training.epochs=3.")
     ] = None,
-    descriptions: Annotated[
-        Path | None, typer.Option("--descriptions", help="YAML: label -> list of sentences to use as prompts.")
-    ] = None,
+    descriptions: DescriptionsOption = None,
     by: Annotated[str, typer.Option("--by", help="Columns for subgroups, e.g. sex,age=40,60.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint.")] = False,
     examples: Annotated[
         int | None,
         typer.Option(min=0, help="Recordings of each kind to show in the report; unasked, none of patients."),
     ] = None,
-    allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Admit paths that leave the manifest's folder.")
-    ] = False,
+    allow_outside: AllowOutsideOption = False,
 ) -> None:
     """Fine-tune on train rows, choose the checkpoint on val, save OUT/model, and measure it on test.
 

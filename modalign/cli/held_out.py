@@ -7,18 +7,18 @@ from typing import Annotated
 
 import typer
 
+from modalign.cli._options import AllowOutsideOption, DescriptionsOption, TemplateOption
 from modalign.cli._prompting import (
-    DescriptionsOption,
     EnsembleOption,
     MultiLabelOption,
     NegativesOption,
-    TemplateOption,
     TemplatesOption,
     prompting_of,
 )
 
 
 def command(
+    context: typer.Context,
     what: Annotated[str, typer.Argument(help="A recipe to train by, or a model that lacks some of the labels.")],
     data: Annotated[Path, typer.Option("--data", help="The manifest.")],
     modality: Annotated[str, typer.Option("--modality", help="The tower to classify with.")],
@@ -42,9 +42,7 @@ def command(
     negatives: NegativesOption = None,
     ensemble: EnsembleOption = "mean_embedding",
     keep_models: Annotated[bool, typer.Option("--keep-models", help="Keep the models in OUT/runs.")] = False,
-    allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Admit paths that leave the manifest's folder.")
-    ] = False,
+    allow_outside: AllowOutsideOption = False,
 ) -> None:
     """Train without labels (each in turn, or the sets given) and find them among all; gamma is chosen on val.
 
@@ -58,7 +56,7 @@ def command(
       modalign held-out runs/six/model --data windows.csv --modality motion --out held --gamma 0.05
     """
     from modalign.align.config import load_recipe
-    from modalign.cli._common import load
+    from modalign.cli._common import command_line, load
     from modalign.tasks.held_out import held_out_of, leave_classes_out
     from modalign.tasks.report import write_report
     from modalign.tasks.table import print_table
@@ -68,7 +66,7 @@ def command(
     if _is_model(what):
         _refuse({"--leave": leave, "--set": set_, "--keep-models": keep_models}, "a recipe")
         model = load(what)
-        asked = prompting_of((model.record or {}).get("text", "text"), *said)
+        asked = prompting_of(model.text, *said)
         manifest = open_manifest(model.source, data, allow_outside=allow_outside)
         evaluation = held_out_of(model, manifest, modality, split, gamma=gamma, prompting=asked)
     else:
@@ -83,7 +81,7 @@ def command(
     print_table(evaluation)
     evaluation.save(out, {"of": Path(what).name, "manifest": data.name})
     settings = [("of", Path(what).name), ("manifest", data.name)]
-    write_report(out / "report.html", evaluation.title, [evaluation], settings)
+    write_report(out / "report.html", evaluation.title, [evaluation], settings, command=command_line(context))
     print(f"Wrote {out / 'metrics.json'}, {out / 'predictions.parquet'}, {out / 'report.html'}")
 
 

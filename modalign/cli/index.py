@@ -7,16 +7,16 @@ from typing import Annotated
 
 import typer
 
+from modalign.cli._options import AllowOutsideOption, ManifestArgument, ModelArgument
+
 
 def command(
-    model: Annotated[str, typer.Argument(help="A model folder or Hub id.")],
-    manifest: Annotated[Path, typer.Argument(help="The manifest.")],
+    model: ModelArgument,
+    manifest: ManifestArgument,
     modality: Annotated[str, typer.Option("--modality", help="The tower whose items are indexed.")],
     out: Annotated[Path, typer.Option("--out", help="The index's folder; one that is there is brought up to date.")],
     kind: Annotated[str, typer.Option("--kind", help="flat (exact), hnsw, ivfpq, or auto: by the number.")] = "auto",
-    allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Admit paths that leave the manifest's folder.")
-    ] = False,
+    allow_outside: AllowOutsideOption = False,
 ) -> None:
     """Build an index for 'modalign search', or bring it up to date: only new or changed items are encoded.
 

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from modalign.cli._options import AllowOutsideOption, ModelArgument
+
 
 def command(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="A model folder or Hub id.")],
+    model: ModelArgument,
     manifest: Annotated[Path, typer.Argument(help="The manifest, with the splits train and test.")],
     modality: Annotated[str, typer.Option("--modality", help="The tower to probe.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for metrics, predictions and report.")],
@@ -24,9 +26,7 @@ def command(
         str, typer.Option("--features", help="tower (before the projection), aligned, or tower,aligned.")
     ] = "tower,aligned",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Subsets of each fraction below 1.")] = 3,
-    allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Admit paths that leave the manifest's folder.")
-    ] = False,
+    allow_outside: AllowOutsideOption = False,
 ) -> None:
     """Fit linear and MLP probes on frozen features of train rows, and measure them on test.
 

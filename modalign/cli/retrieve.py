@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from modalign.cli._options import AllowOutsideOption, ManifestArgument, ModelArgument, SplitOption
+
 
 class Same(StrEnum):
     """What counts as found."""
@@ -18,16 +20,15 @@ class Same(StrEnum):
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="A model folder or Hub id.")],
-    manifest: Annotated[Path, typer.Argument(help="The manifest.")],
+    context: typer.Context,
+    model: ModelArgument,
+    manifest: ManifestArgument,
     source: Annotated[str, typer.Option("--from", help="The tower of the queries.")],
     target: Annotated[str, typer.Option("--to", help="The tower that is searched; may be the same.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for metrics.json, ranks as Parquet, report.html.")],
-    split: Annotated[str, typer.Option("--split", help="test, val, train or all.")] = "test",
+    split: SplitOption = "test",
     same: Annotated[Same, typer.Option("--same", help="What is relevant: the same item, label or group.")] = Same.item,
-    allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Admit paths that leave the manifest's folder.")
-    ] = False,
+    allow_outside: AllowOutsideOption = False,
 ) -> None:
     """Search a split in both directions: R@1, R@5, R@10, MRR, median rank and mAP@10, beside chance.
 
@@ -37,7 +38,7 @@ def command(
 
       modalign retrieve runs/one/model windows.csv --from motion --to motion --same label --out alike
     """
-    from modalign.cli._common import bar, load, load_untrained
+    from modalign.cli._common import bar, command_line, load, load_untrained
     from modalign.tasks.report import write_report
     from modalign.tasks.retrieval import evaluate_retrieval, save_retrieval
     from modalign.tasks.table import print_table
@@ -59,6 +60,7 @@ def command(
         ("split", split),
         ("relevant", f"same {same}"),
     ]
-    write_report(out / "report.html", f"Retrieval: {source} and {target}", [d.evaluation for d in directions], settings)
+    title, shown = f"Retrieval: {source} and {target}", [direction.evaluation for direction in directions]
+    write_report(out / "report.html", title, shown, settings, command=command_line(context))
     written = ["metrics.json", *(f"{d.name}_ranks.parquet" for d in directions), "report.html"]
     print(f"Wrote {', '.join(str(out / name) for name in written)}")

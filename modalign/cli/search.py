@@ -60,7 +60,7 @@ def command(
     """
     from rich.console import Console
 
-    from modalign.cli._common import load
+    from modalign.cli._common import load, pairs
     from modalign.errors import RecipeError
     from modalign.tasks.index import Index
     from modalign.tasks.retrieval import combine
@@ -69,7 +69,7 @@ def command(
     if not (text or file):
         raise RecipeError('nothing to look for; give --text "..." or --file with --modality')
     loaded = load(model)
-    words = (loaded.record or {}).get("text", "text")
+    words = loaded.text
     named = [_place(one, modality, list(loaded.towers)) for one in (*(file or ()), *(minus_file or ()))]
     added = len(file or ())
     sources = [*((words, one) for one in text or ()), *named[:added]]
@@ -80,14 +80,14 @@ def command(
         raise RecipeError(f"{len(weight)} --weight for {len(sources)} parts of the query; give one for each")
     parts = [(*source, sign * by) for source, sign, by in zip(sources, signs, weight or [1.0] * len(sources))]
     fields: dict[str, dict[str, str]] = {}
-    for key, value in _pairs("--field", field).items():
+    for key, value in pairs("--field", field, "rate=50").items():
         tower, dot, rest = key.rpartition(".")
         fields.setdefault(tower if dot else modality, {})[rest] = value
     for tower in fields:
         if tower not in {name for name, _ in named}:
             raise RecipeError(f"--field: no file of the query is read by {tower!r}; write it as TOWER.KEY=VALUE")
     opened = Index.load(index, loaded)
-    found = opened.search(combine(loaded, parts, **fields), top, _pairs("--where", where))
+    found = opened.search(combine(loaded, parts, **fields), top, pairs("--where", where, "split=test"))
     if json_:
         print(found[0].to_json(orient="records", lines=True), end="")
         return
@@ -105,15 +105,3 @@ def _place(file: str, modality: str, towers: Collection[str]) -> tuple[str, str]
     if not modality:
         raise RecipeError(f"--file {file!r} needs --modality, or TOWER:FILE: the tower that reads it")
     return modality, file
-
-
-def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
-    from modalign.errors import RecipeError
-
-    pairs = {}
-    for one in given or ():
-        key, equals, value = one.partition("=")
-        if not equals or not key:
-            raise RecipeError(f"{option} {one!r}: write it as KEY=VALUE")
-        pairs[key] = value
-    return pairs

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from modalign.cli._options import AllowOutsideOption, CaptionsOption
+
 
 def command(
     recipe: Annotated[
@@ -17,16 +19,12 @@ def command(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. training.epochs=3.")
     ] = None,
-    descriptions: Annotated[
-        Path | None, typer.Option("--descriptions", help="YAML: label -> list of sentences, for rows without captions.")
-    ] = None,
+    descriptions: CaptionsOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint.")] = False,
     untrained: Annotated[
         bool, typer.Option(help="Also train the baseline with frozen random encoders, to compare with.")
     ] = True,
-    allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Admit paths that leave the manifest's folder.")
-    ] = False,
+    allow_outside: AllowOutsideOption = False,
 ) -> None:
     """Train by a recipe on a manifest, choose the checkpoint on val, and save OUT/model.
 

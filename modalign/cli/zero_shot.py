@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from modalign.cli._options import DescriptionsOption, FieldOption, ModelArgument, TemplateOption
 from modalign.cli._prompting import (
-    DescriptionsOption,
     EnsembleOption,
     GammaOption,
     HierarchyOption,
@@ -18,7 +18,6 @@ from modalign.cli._prompting import (
     NegativesOption,
     RejectOption,
     RuleOption,
-    TemplateOption,
     TemplatesOption,
     prompting_of,
     tree_of,
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="A model folder or Hub id.")],
+    model: ModelArgument,
     files: Annotated[list[Path], typer.Argument(help="Files to classify.")],
     modality: Annotated[str, typer.Option("--modality", help="The tower to classify with.")],
     labels: Annotated[str | None, typer.Option("--labels", help='Labels with ";" between them.')] = None,
@@ -55,10 +54,7 @@ def command(
     fit_split: Annotated[str, typer.Option("--fit-split", help="The split of --fit: val or train.")] = "val",
     debias: Annotated[bool, typer.Option("--debias", help="Subtract the mean embedding of --fit's rows.")] = False,
     reject_rate: RejectOption = None,
-    field: Annotated[
-        list[str] | None,
-        typer.Option("--field", metavar="KEY=VALUE", help="What a file cannot say, e.g. rate=50; may be repeated."),
-    ] = None,
+    field: FieldOption = None,
     json_: Annotated[bool, typer.Option("--json", help="One JSON line a file in place of a table.")] = False,
 ) -> None:
     """Classify files among labels and print a score for each.
@@ -77,9 +73,9 @@ def command(
 
       modalign zero-shot runs/xray/model --modality xray --label-set chexpert --multi-label pairs chest.dcm
     """
-    from modalign.cli._common import fields, load
+    from modalign.cli._common import load, pairs
 
-    said = fields(field)
+    said = pairs("--field", field, "rate=50")
     loaded = load(model)
     names, tree = _labels(labels, label_set, hierarchy, loaded.tower(modality).modality)
     record = loaded.record or {}

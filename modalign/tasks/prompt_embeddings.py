@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from modalign.align.cache import FeatureTable
+from modalign.align.mode import in_eval
 from modalign.align.model import POOLED, AlignmentModel, Tower
 
 
@@ -87,11 +88,9 @@ def class_embeddings(
 @torch.no_grad()
 def _embed_features(model: AlignmentModel, text: str, prompts: Sequence[str], table: FeatureTable) -> Tensor:
     part = model.tower(text)
-    was_training = part.training
-    part.eval()
     new = [prompt for prompt in prompts if prompt not in table]
-    if new:
-        table.add(new, part.encode_whole([part.modality.load(prompt) for prompt in new]).cpu())
-    embedded: Tensor = part({POOLED: table.take(prompts).to(model.device)}).float().cpu()
-    part.train(was_training)
+    with in_eval(part):
+        if new:
+            table.add(new, part.encode_whole([part.modality.load(prompt) for prompt in new]).cpu())
+        embedded: Tensor = part({POOLED: table.take(prompts).to(model.device)}).float().cpu()
     return embedded

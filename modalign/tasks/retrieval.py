@@ -19,7 +19,7 @@ from modalign.align.embed import Advance
 from modalign.align.manifest import Manifest, Row
 from modalign.align.metrics import cluster_bootstrap, retrieval_figures, search_ranks
 from modalign.align.metrics.retrieval import AnyOf, Found, Keys, expected_rank, hit_probability, reciprocal_rank
-from modalign.align.model import POOLED, AlignmentModel
+from modalign.align.model import AlignmentModel
 from modalign.errors import ManifestError
 from modalign.tasks.evaluate import MODEL, dataset_of
 from modalign.tasks.evaluation import Evaluation, Result, Table, interval_note, protocol_of, unit_of_resampling
@@ -54,7 +54,6 @@ class Direction:
     ranks: pd.DataFrame
 
 
-@torch.no_grad()
 def embed_side(
     model: AlignmentModel, dataset: AlignmentDataset, tower: str, rows: Sequence[int], advance: Advance | None = None
 ) -> Side:
@@ -79,15 +78,11 @@ def embed_side(
     for i, key in zip(place, keys):
         first.setdefault(key, i)
     distinct, chunks = list(first), []
-    was_training = part.training
-    part.eval()
     for start in range(0, len(distinct), 256):
         batch = distinct[start : start + 256]
-        pooled = part.encode_whole([dataset.signal(first[key], tower, key) for key in batch])
-        chunks.append(part({POOLED: pooled}).float().cpu())
+        chunks.append(model.embed(tower, [dataset.signal(first[key], tower, key) for key in batch]))
         if advance:
             advance(len(batch))
-    part.train(was_training)
     number = {key: n for n, key in enumerate(distinct)}
     whole = torch.cat(chunks) if chunks else torch.zeros(0, model.dim)
     embeddings = whole[torch.tensor([number[key] for key in keys], dtype=torch.long)]

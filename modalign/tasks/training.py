@@ -205,8 +205,14 @@ def _differing(a: Any, b: Any, key: str = "") -> Iterator[str]:
 
 def record_of(recipe: Recipe, manifest: Manifest, rows: Manifest) -> dict[str, Any]:
     """What the model folder says of its training: no ids, and groups as salted hashes."""
-    salt = secrets.token_hex(8)
     here = recipe.model_copy(update={"training": recipe.training.model_copy(update={"cache": None})})
+    said = without_paths(here.model_dump(mode="json"))
+    return {**rows_record(manifest, rows), "text": recipe.text, "recipe": said}
+
+
+def rows_record(manifest: Manifest, rows: Manifest) -> dict[str, Any]:
+    """What a record says of the rows that were trained on."""
+    salt = secrets.token_hex(8)
     return {
         "manifest_sha256": manifest.sha256,
         "salt": salt,
@@ -217,8 +223,6 @@ def record_of(recipe: Recipe, manifest: Manifest, rows: Manifest) -> dict[str, A
         "label_counts": {label: sum(label in row.labels for row in rows.rows) for label in rows.labels},
         "official_split": manifest.official_split,
         "descriptions": {label: list(s) for label, s in rows.descriptions.items() if label in rows.labels},
-        "text": recipe.text,
-        "recipe": without_paths(here.model_dump(mode="json")),
     }
 
 

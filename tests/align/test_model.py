@@ -1,11 +1,14 @@
 """AlignmentModel: subsets of towers, saving without any other checkpoint, LoRA, adapters, and damaged folders."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
-from modalign import AlignmentModel, ModelError, RecipeError, Signal, build_model
+from modalign import AlignmentModel, ModelError, ReadError, RecipeError, Signal, build_model
+from modalign.align.data import AlignmentDataset
+from modalign.align.embed import embed_split
 from modalign.align.storage import write_checksums
 from tests.conftest import make_recipe
 
@@ -228,3 +231,16 @@ def test_batch_norm_of_a_lora_tower_keeps_its_statistics(text_checkpoint):
     tower.train()
     assert tower.encoder.training
     assert not tower.encoder.norm.training
+
+
+def test_a_file_that_cannot_be_read_leaves_the_mode_as_it_was(recipe, manifest, tmp_path):
+    model = build_model(recipe).train()
+    modes = [part.training for part in model.modules()]
+    (tmp_path / "bad.txt").write_text("no numbers")
+    with pytest.raises(ReadError):
+        model.embed("tone", [tmp_path / "bad.txt"])
+    Path(manifest.rows[4].sources["tone"]).write_text("no numbers")
+    rows = AlignmentDataset(manifest, {name: model.tower(name) for name in model.towers})
+    with pytest.raises(ReadError):
+        embed_split(model, rows, "tone")
+    assert [part.training for part in model.modules()] == modes

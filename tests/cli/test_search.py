@@ -50,7 +50,7 @@ def test_index_and_search(run, saved, manifest_file, tmp_path):
     code, _, error = run("search", saved, index, "--file", file)
     assert (code, "needs --modality" in error) == (2, True)
     code, _, error = run("search", saved, index, "--text", "x", "--where", "split")
-    assert (code, "write it as KEY=VALUE" in error) == (2, True)
+    assert (code, "write it as key=value, for example split=test" in error) == (2, True)
 
 
 def test_queries_of_weighted_parts(run, saved, manifest_file, tmp_path):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from modalign.align.mode import in_eval
 from modalign.align.model import POOLED, AlignmentModel, Tower
 from modalign.errors import ModelError
 from modalign.modalities.base import Signal
@@ -17,18 +17,6 @@ from modalign.tasks.explain.explanation import Explanation, Part
 from modalign.tasks.explain.registry import METHODS, Score, Window, choose
 from modalign.tasks.explain.targets import Target, class_target, similarity_target, split
 from modalign.tasks.zero_shot import ZeroShotClassifier
-
-
-@contextmanager
-def as_it_is(module: nn.Module) -> Iterator[None]:
-    """Eval mode within; each module's own mode is put back, and no gradient is left on any parameter."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
 
 
 def explain(tower: Tower, signal: Signal, target: Target, method: str = "auto") -> Explanation:
@@ -48,7 +36,7 @@ def explain(tower: Tower, signal: Signal, target: Target, method: str = "auto") 
         RecipeError: there is no such method, or the encoder does not have what it needs.
         MissingExtraError: captum is not installed, for gradients and occlusion.
     """
-    with as_it_is(tower):
+    with in_eval(tower):
         device = tower.projection.mean.device
         batches = [
             {key: value.to(device) for key, value in tower.processing.collate([tower.processing(window)]).items()}
@@ -67,7 +55,7 @@ def explain(tower: Tower, signal: Signal, target: Target, method: str = "auto") 
     ]
 
     def rescore(mains: Sequence[Tensor]) -> float:
-        with as_it_is(tower), torch.no_grad():
+        with in_eval(tower), torch.no_grad():
             features = [
                 tower.encoder(**{**batch, window.key: main.unsqueeze(0).to(device)}).pooled.float()
                 for batch, window, main in zip(batches, windows, mains)

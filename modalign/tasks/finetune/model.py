@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from modalign.align.mode import in_eval
 from modalign.align.model import POOLED, AlignmentModel, AlignmentOutput, Tower
 from modalign.align.storage import CARD, write_checksums
 from modalign.align.temperature import Temperature
@@ -118,13 +119,12 @@ class FineTuned(nn.Module):
         source = encoded.aligned if self.settings.features == "aligned" else encoded.pooled
         features = [source[name] for name in self.settings.modalities]
         given = encoded.present if present is None else torch.from_numpy(present)
-        device, was_training = self.aligned.device, self.head.training
-        self.head.eval()
-        parts = [
-            self.head([f[s : s + batch_size].to(device) for f in features], given[s : s + batch_size].to(device))
-            for s in range(0, len(given), batch_size)
-        ]
-        self.head.train(was_training)
+        device = self.aligned.device
+        with in_eval(self.head):
+            parts = [
+                self.head([f[s : s + batch_size].to(device) for f in features], given[s : s + batch_size].to(device))
+                for s in range(0, len(given), batch_size)
+            ]
         rows = [part.logits.float().cpu() for part in parts] or [torch.zeros(0, self.target.outputs)]
         found: Array = torch.cat(rows).numpy()
         return found
@@ -166,16 +166,13 @@ class FineTuned(nn.Module):
         aligned, pooled = {}, {}
         for m, name in enumerate(names):
             part = self._tower(name)
-            was_training = part.training
-            part.eval()
             kept = present[:, m].nonzero().flatten()
             signals = [self._signal(name, given[name][int(i)], said.get(name, {})) for i in kept]
-            found = part.encode_whole(signals)
             pooled[name], aligned[name] = torch.zeros(n, part.width), torch.zeros(n, self.aligned.dim)
-            with torch.no_grad():
+            with in_eval(part), torch.no_grad():
+                found = part.encode_whole(signals)
                 aligned[name][kept] = part({POOLED: found}).float().cpu()
             pooled[name][kept] = found.cpu()
-            part.train(was_training)
         return Encoded(aligned, pooled, present)
 
     def _signal(self, name: str, source: Any, fields: Mapping[str, Any]) -> Signal:

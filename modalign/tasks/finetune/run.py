@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from modalign.align.model import AlignmentModel
 from modalign.align.privacy import without_paths
 from modalign.align.signal_cache import SignalCache
 from modalign.errors import ModelError
-from modalign.tasks.evaluation import hashed_groups
 from modalign.tasks.finetune.build import build, pairs_for, recipe_for, start_of
 from modalign.tasks.finetune.config import FinetuneConfig
 from modalign.tasks.finetune.model import FineTuned
@@ -32,6 +30,7 @@ from modalign.tasks.training import (
     prepare_folder,
     print_trainable,
     progress_bar,
+    rows_record,
     run,
     train_and_val,
 )
@@ -152,19 +151,10 @@ def record_of(
     base: AlignmentModel, tuned: FineTuned, manifest: Manifest, rows: Manifest, name: str, loss: dict[str, Any]
 ) -> dict[str, Any]:
     """What the model's folder says of its training: no ids, and groups as salted hashes; the base's beside."""
-    salt = secrets.token_hex(8)
     kept = ("labels", "manifest_sha256", "salt", "hashed_groups")
     before = base.record or {}
     return {
-        "manifest_sha256": manifest.sha256,
-        "salt": salt,
-        "hashed_groups": hashed_groups(rows.rows, salt),
-        "rows": len(rows.rows),
-        "groups": len({row.group for row in rows.rows if row.group}),
-        "labels": rows.labels,
-        "label_counts": {label: sum(label in row.labels for row in rows.rows) for label in rows.labels},
-        "official_split": manifest.official_split,
-        "descriptions": {label: list(s) for label, s in rows.descriptions.items() if label in rows.labels},
+        **rows_record(manifest, rows),
         "text": tuned.settings.text,
         "recipe": {
             **(before.get("recipe") or {}),

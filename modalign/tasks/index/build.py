@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from modalign.align.data import AlignmentDataset
 from modalign.align.embed import Advance
 from modalign.align.manifest import Manifest
-from modalign.align.model import POOLED, AlignmentModel
+from modalign.align.model import AlignmentModel
 from modalign.errors import ManifestError, ModelError, RecipeError, suggest
 from modalign.tasks.evaluate import dataset_of
 from modalign.tasks.index.identity import identity_of
@@ -82,7 +81,8 @@ def build_index(
     for batch, new in _batches(dataset, rows, tower, known):
         contents += batch
         if new:
-            vectors = _encode(model, dataset, tower, list(new.values()))
+            signals = [dataset.signal(i, tower, key) for i, key in new.values()]
+            vectors = model.embed(tower, signals, BATCH).numpy()
             pending.add(list(new), vectors)
             known |= dict(zip(new, vectors))
             encoded += len(new)
@@ -130,19 +130,6 @@ def _batches(
             if content not in known:
                 new[content] = (i, key)
         yield contents, new
-
-
-@torch.no_grad()
-def _encode(
-    model: AlignmentModel, dataset: AlignmentDataset, tower: str, items: Sequence[tuple[int, Any]]
-) -> NDArray[np.float32]:
-    part = model.tower(tower)
-    was_training = part.training
-    part.eval()
-    pooled = part.encode_whole([dataset.signal(i, tower, key) for i, key in items], BATCH)
-    vectors: NDArray[np.float32] = part({POOLED: pooled}).float().cpu().numpy()
-    part.train(was_training)
-    return vectors
 
 
 def _items(manifest: Manifest, rows: Sequence[int], contents: Sequence[str]) -> pd.DataFrame:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from modalign.align.files import flush, sha256_of
 from modalign.errors import ModelError
 from modalign.tasks.index.kinds import faiss
 
@@ -58,18 +58,18 @@ def write_index(
     items.to_parquet(staged["items.parquet"], index=False)
     files = {}
     for part, path in staged.items():
-        sha256 = _sha256(path)
+        sha256 = sha256_of(path)
         stem, suffix = part.split(".")
         name = f"{stem}-{sha256[:12]}.{suffix}"
-        _flush(path)
+        flush(path)
         path.replace(folder / name)
         files[stem] = {"name": name, "sha256": sha256}
     tree = {"version": VERSION, **about, "count": len(items), "files": files}
     written = folder / f".{ABOUT}.part"
     written.write_text(json.dumps(tree, indent=1))
-    _flush(written)
+    flush(written)
     written.replace(folder / ABOUT)
-    _flush(folder)
+    flush(folder)
     kept = {entry["name"] for entry in files.values()}
     for stem in files:
         for path in folder.glob(f"{stem}-*"):
@@ -90,7 +90,7 @@ def read_index(folder: Path) -> Stored:
         path = folder / Path(str(entry.get("name", ""))).name
         if not path.is_file():
             raise ModelError(f"{folder}: {stem} is missing; build the index again with 'modalign index'")
-        if _sha256(path) != entry.get("sha256"):
+        if sha256_of(path) != entry.get("sha256"):
             raise ModelError(
                 f"{path}: its content is not what was written; build the index again with 'modalign index'"
             )
@@ -155,16 +155,3 @@ class Pending:
     def clear(self) -> None:
         """Let go of them: the index has them."""
         shutil.rmtree(self.folder)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
