@@ -22,7 +22,7 @@ class Learnt:
     probe: Any
 
 
-def learn(model: Any, untrained: Any, manifest: Any, tower: str, episodes: int) -> Learnt:
+def learn(model: Any, untrained: Any, manifest: Any, tower: str, episodes: int, probes: Sequence[str]) -> Learnt:
     """Encode a fold's rows once by both models, and run all methods and probes on them."""
     from modalign.tasks.features import ALIGNED, HAND, KINDS, UNTRAINED, Features, encode_rows, split_rows
     from modalign.tasks.few_shot.evaluate import as_unit, class_texts
@@ -38,7 +38,7 @@ def learn(model: Any, untrained: Any, manifest: Any, tower: str, episodes: int) 
     own = {k: v for k, v in features.values.items() if k in (ALIGNED, UNTRAINED + ALIGNED, HAND)}
     few = run_episodes(as_unit(Features(kept, own)).values, kept.rows, labels, SHOTS, episodes, text=texts)
     by_group = not manifest.official_split
-    probe = run_probes(features.values, kept.rows, labels, FRACTIONS, ["linear", "mlp"], by_group=by_group)
+    probe = run_probes(features.values, kept.rows, labels, FRACTIONS, probes, by_group=by_group)
     return Learnt(few, probe)
 
 

@@ -57,6 +57,7 @@ class Study:
     settings: Sequence[str] = ()
     rocket: bool = False
     auroc: bool = False  # for one label a row too: accuracy follows the commoner class
+    probes: Sequence[str] = ("linear", "mlp")
 
 
 DIGITS = (
@@ -77,6 +78,9 @@ GLANDS = (
 )
 """Settings for binary shapes, chosen on AdrenalMNIST3D's val part."""
 
+LINEAR = ("linear",)
+"""Probes on MiniRocket's ten thousand features: an MLP's choice of strength there takes hours."""
+
 STUDIES = (
     Study(
         "esc10", "esc50", "audio_esc10", "10 environmental sounds", "seen classes, 5 official folds", "audio", "audio",
@@ -94,12 +98,13 @@ STUDIES = (
     Study(
         "ptb-xl-500", "ptb-xl", "ecg_ptbxl500", "5 superclasses, several a record",
         "seen classes, unseen people, 10 folds by patient", "ecg_small", "ecg",
-        [Fold({"task": "super", "text": "none"}, test_fold=k, folds=10) for k in range(1, 11)], rocket=True,
+        [Fold({"task": "super", "text": "none"}, test_fold=k, folds=10) for k in range(1, 11)], rocket=True, probes=LINEAR,
     ),
     Study(
         "motionsense", "motionsense", "imu_motionsense", "6 activities, phone in the pocket",
         "seen classes, unseen people", "motion_small", "motion", [Fold({"hop": "2.56"})],
         ["towers.motion.processing={rate: 50, window: 2.56}", "towers.motion.options={samples: 128}"], rocket=True,
+        probes=LINEAR,
     ),
     Study(
         "kermany", "kermany", "cxr_kermany3", "normal, bacterial, viral pneumonia",
@@ -161,7 +166,7 @@ def run_fold(study: Study, number: int, options: Options, work: Path) -> tuple[A
         scores = rocket_floor(known, test, study.tower, evaluation.labels)
         line = score_result(ROCKET, scores, evaluation.rows, evaluation.labels)
         evaluation.results.insert(0, line)
-    return evaluation, learn(model, untrained, manifest, study.tower, episodes_of(study))
+    return evaluation, learn(model, untrained, manifest, study.tower, episodes_of(study), study.probes)
 
 
 def episodes_of(study: Study) -> int:
