@@ -98,7 +98,8 @@ STUDIES = (
     Study(
         "ptb-xl-500", "ptb-xl", "ecg_ptbxl500", "5 superclasses, several a record",
         "seen classes, unseen people, 10 folds by patient", "ecg_small", "ecg",
-        [Fold({"task": "super", "text": "none"}, test_fold=k, folds=10) for k in range(1, 11)], rocket=True, probes=LINEAR,
+        [Fold({"task": "super", "text": "none"}, test_fold=k, folds=10) for k in range(1, 11)], rocket=True,
+        probes=LINEAR,
     ),
     Study(
         "motionsense", "motionsense", "imu_motionsense", "6 activities, phone in the pocket",
