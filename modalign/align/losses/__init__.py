@@ -1,5 +1,18 @@
 """One file a loss, one signature, one registry. Importing this registers them all."""
 
+from modalign.align.losses import (
+    clap,
+    dcl,
+    gap,
+    gist,
+    gram,
+    hard_captions,
+    isogclr,
+    m3col,
+    multiview,
+    protoclip,
+    symile,
+)
 from modalign.align.losses.infonce import infonce
 from modalign.align.losses.registry import (
     Loss,
@@ -17,9 +30,20 @@ __all__ = [
     "LossInputs",
     "StatefulLoss",
     "Training",
+    "clap",
+    "dcl",
+    "gap",
     "get_loss",
+    "gist",
+    "gram",
+    "hard_captions",
     "infonce",
+    "isogclr",
     "list_losses",
+    "m3col",
+    "multiview",
+    "protoclip",
     "register_loss",
     "siglip",
+    "symile",
 ]
