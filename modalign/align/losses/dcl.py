@@ -41,9 +41,7 @@ def dcl(
     Raises:
         RecipeError: one row, or a direction that is not known.
     """
-    return _decoupled(
-        "dcl", x, y, scale, groups, direction, intra_negatives, lambda positive: torch.ones_like(positive)
-    )
+    return _decoupled("dcl", x, y, scale, groups, direction, intra_negatives, torch.ones_like)
 
 
 @register_loss("dclw")

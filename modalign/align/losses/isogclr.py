@@ -16,8 +16,8 @@ class ISogCLR(StatefulLoss):
     """`mean_i sum_{j != i} p_ij h_ij` of rows and of columns, `h_ij = S_ij - S_ii`, p from a running estimate.
 
     Qiu et al. 2023, by their public code, the diagonal masked as in its later version. Each training row keeps, on each
-    side, a running sum s of its negatives with the shift b that it was taken at, and its temperature. The temperature of
-    the model takes no part.
+    side, a running sum s of its negatives with the shift b that it was taken at, and its temperature. The model's
+    temperature takes no part.
 
     Args:
         gamma: weight of this batch in the running sum; a row's first batch counts alone.

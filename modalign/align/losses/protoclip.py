@@ -15,8 +15,8 @@ class ProtoClip(StatefulLoss):
     """`[CE(s x C_y^T, q_y) + CE(s y C_x^T, q_x)] / 2`, C_y the centres of the clusters of y.
 
     Chen et al. 2022, by their public code; published with InfoNCE beside it: give that as the first loss and this in
-    `loss.plus`. `q_y` is the softmax of the own centre's similarities to all centres. With as many clusters as rows, hard
-    targets and no back-translation it is InfoNCE over the training rows.
+    `loss.plus`. `q_y` is the softmax of the own centre's similarities to all centres. With as many clusters as rows,
+    hard targets and no back-translation it is InfoNCE over the training rows.
 
     Args:
         clusters: how many, of each tower.

@@ -19,7 +19,7 @@ MOST_PRODUCTS = 1 << 28
 def symile(
     views: Sequence[Tensor], scale: Tensor, groups: Tensor | None = None, negatives: str = "n_squared"
 ) -> Tensor:
-    """Each view is the anchor in turn: cross-entropy of `scale * sum_d a_d b_d c_d ...` over combinations of the others.
+    """Each view is the anchor in turn: cross-entropy of `scale * sum_d a_d b_d c_d` over combinations of the others.
 
     Saporta et al. 2024, by their public code. It sees what only all views together tell, unlike a sum over pairs. Rows
     that lack a view are left out.
