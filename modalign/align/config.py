@@ -142,6 +142,9 @@ class TrainingConfig(Section):
     modality_dropout: float = Field(
         0.0, ge=0, lt=1, description="chance that a row goes without a modality, while two are left to it"
     )
+    hard_captions: list[Literal["order", "attributes", "negation"]] = Field(
+        default_factory=list, description="rules that make wrong captions, for losses that take them (compa, negclip)"
+    )
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")

@@ -16,8 +16,9 @@ from transformers.trainer_utils import rotate_checkpoints
 from modalign.align import checkpoint
 from modalign.align.arguments import training_arguments
 from modalign.align.cache import FeatureTable
+from modalign.align.collate import Collator
 from modalign.align.config import Recipe
-from modalign.align.data import AlignmentDataset, Collator, check_captions, count_pairs, encode_frozen
+from modalign.align.data import AlignmentDataset, check_captions, count_pairs, encode_frozen
 from modalign.align.embed import evaluate_pairs
 from modalign.align.manifest import Manifest
 from modalign.align.model import AlignmentModel
@@ -88,6 +89,8 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
             templates=recipe.templates,
             cache=cache,
             modality_dropout=recipe.training.modality_dropout,
+            captions=self.objective.captions,
+            rules=recipe.training.hard_captions,
         )
         self.val_rows = (
             None if val is None else AlignmentDataset(val, towers, recipe.seed, templates=recipe.templates, cache=cache)

@@ -129,7 +129,7 @@ class _SoftplusSums(torch.autograd.Function):
 
 
 def _tiles(x: Tensor, y: Tensor, scale: Tensor, spare: bool) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
-    """Each tile of `scale * x @ y.T` with its rows and columns, and as much memory to work in (the tile without `spare`).
+    """Each tile of `scale * x @ y.T` with its rows and columns, and memory to work in (the tile without `spare`).
 
     All tiles share their memory.
     """
