@@ -110,7 +110,7 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
             data_collator=lambda items: items,
             train_dataset=self.train_rows,
             eval_dataset=self.val_rows,
-            callbacks=[_EachUpdate(), _EachEpoch(self), *callbacks],
+            callbacks=[_EachUpdate(self), _EachEpoch(self), *callbacks],
         )
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
@@ -315,8 +315,12 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
 class _EachUpdate(TrainerCallback):  # type: ignore[misc]
     """Clamp the temperature after each update, as CLIP and CLAP do."""
 
+    def __init__(self, trainer: AlignmentTrainer) -> None:
+        self.trainer = trainer
+
     def on_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         model.temperature.clamp_()
+        self.trainer.objective.zero_grad()  # transformers clears the gradients of the model alone
 
 
 class _EachEpoch(TrainerCallback):  # type: ignore[misc]

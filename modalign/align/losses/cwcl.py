@@ -21,8 +21,8 @@ def cwcl(x: Tensor, y: Tensor, scale: Tensor, groups: Tensor | None = None, trus
     p are the rows of the trusted tower, commonly a frozen one, `w_ij = (1 + p_i . p_j) / 2` a constant; q those of the
     other. The two directions are added, not averaged. Written after the formula of Srinivasa et al. 2023 as recalled;
     the authors' code was not found, and a public re-implementation (CellCLIP) agrees with it. The weights are linear in
-    p_j, so their sums over j need no matrix of all pairs. Computed in float32 at least, tile by tile (`tiles.py`), and over
-    the rows of all processes.
+    p_j, so their sums over j need no matrix of all pairs. Computed in float32 at least, tile by tile (`tiles.py`), and
+    over the rows of all processes.
 
     Args:
         x: (B, d) unit rows.
