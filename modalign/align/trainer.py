@@ -19,6 +19,7 @@ from modalign.align.cache import FeatureTable
 from modalign.align.config import Recipe
 from modalign.align.data import AlignmentDataset, Collator, check_captions, count_pairs, encode_frozen
 from modalign.align.embed import evaluate_pairs
+from modalign.align.gradcache import gradcache, refuse_batch_norm
 from modalign.align.losses import PairLoss, get_loss
 from modalign.align.manifest import Manifest
 from modalign.align.model import AlignmentModel, AlignmentOutput
@@ -89,6 +90,12 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         self._check_val()
         if trained is None and not any(p.requires_grad for p in model.parameters()):
             raise RecipeError("the recipe leaves nothing to train; set temperature.learnable: true")
+        if recipe.training.micro_batch:
+            if trained is not None:
+                raise RecipeError(
+                    "training.micro_batch: is for contrastive training; leave it out where a head is trained"
+                )
+            refuse_batch_norm(model, "training.micro_batch", "a micro-batch")
         self.notes: list[str] = []
         self._fit_processing(model)
         if fit_encoders:
@@ -141,7 +148,9 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         """Let encoders take constants from the training rows, and from nothing else."""
         for name in model.towers:
             tower = model.tower(name)
-            if name not in model.started and type(tower.encoder).fit is not Encoder.fit:
+            # (What LoRA wraps takes no constants: only encoders that train nothing do.)
+            fits = isinstance(tower.encoder, Encoder) and type(tower.encoder).fit is not Encoder.fit
+            if fits and name not in model.started:
                 windows = (w for signal in self._signals(name) for w in tower.processing.segments(signal))
                 generator = generator_for(self.recipe.seed, 0, "", f"{name}.fit")
                 tower.encoder.fit((tower.processing(window) for window in windows), generator)
@@ -199,6 +208,23 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
     def _collator(self) -> Collator:
         by_label = self.recipe.loss.positives == "label"
         return Collator(self.train_rows, self.recipe.pairs, self.tables["train"], by_label)
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """The gradient of a batch, in one piece or by micro-batches."""
+        size = self.recipe.training.micro_batch
+        if size is None:
+            whole: Tensor = super().training_step(model, inputs, num_items_in_batch)
+            return whole
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+        steps = self.current_gradient_accumulation_steps
+        return gradcache(
+            model,
+            inputs["inputs"],
+            lambda output: self.pair_losses(output, inputs["pairs"]) / steps,
+            size,
+            self.accelerator.backward,
+        )
 
     def compute_loss(
         self, model: nn.Module, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -316,6 +342,7 @@ def training_arguments(recipe: Recipe, out: Path, rows: int, evaluate: bool) -> 
         optim=t.optim,
         max_grad_norm=t.max_grad_norm,
         bf16=t.bf16,
+        use_cpu=not torch.accelerator.is_available(),  # said outright, else bf16 is refused there
         logging_steps=t.log_every,
         logging_nan_inf_filter=False,  # it waits for the device at every step, and hides a broken loss
         eval_strategy="steps" if evaluate else "no",
