@@ -18,7 +18,7 @@ from modalign.align.config import Pair
 from modalign.align.manifest import Manifest, Row
 from modalign.align.mode import in_eval
 from modalign.align.model import POOLED, AlignmentModel, Tower
-from modalign.align.pairs import pair_batch
+from modalign.align.pairs import pair_batch, views_of
 from modalign.align.sampler import choice_for, generator_for
 from modalign.align.signal_cache import SignalCache, load_prepared
 from modalign.errors import ManifestError, ReadError
@@ -83,6 +83,7 @@ class AlignmentDataset(Dataset[Item]):
         templates: tower -> templates that turn the label of a row without a caption into one: those of the text's own
             tower, else those of the recordings that the row has; a modality's own where a tower has none here.
         cache: where signals whose preparation is costly are kept, or None.
+        modality_dropout: chance that a training row goes without one of its modalities, while two are left to it.
     """
 
     def __init__(
@@ -93,9 +94,11 @@ class AlignmentDataset(Dataset[Item]):
         train: bool = False,
         templates: Mapping[str, Sequence[str]] | None = None,
         cache: SignalCache | None = None,
+        modality_dropout: float = 0.0,
     ) -> None:
         self.manifest = manifest
         self.cache = cache
+        self.modality_dropout = modality_dropout
         self.seed = seed
         self.train = train
         # The towers' modules stay out, so that a worker process is not sent the weights.
@@ -195,12 +198,15 @@ class AlignmentDataset(Dataset[Item]):
         keys: dict[str, Key] = {}
         contents: dict[str, str] = {}
         inputs: dict[str, dict[str, Tensor] | None] = {}
+        dropped = self._dropped(epoch, i)
         for tower in self.modalities:
             options = self.options_of(i, tower)
             if not options:
                 continue
             pick = choice_for(self.seed, epoch, row.id, f"{tower}.caption", len(options)) if self.train else 0
             key = keys[tower] = options[pick]
+            if tower in dropped:
+                continue
             if tower in self.cached:
                 contents[tower] = self._contents[key]
                 inputs[tower] = None
@@ -212,6 +218,17 @@ class AlignmentDataset(Dataset[Item]):
                 signal = augment(self.processing[tower].crop(signal, generator), self.augmentations[tower], generator)
             inputs[tower] = self.processing[tower](signal)
         return Item(i, keys, contents, inputs, row.labels)
+
+    def _dropped(self, epoch: int, i: int) -> set[str]:
+        """The modalities that the row goes without in this epoch: two at least are left to it."""
+        if not (self.train and self.modality_dropout):
+            return set()
+        row = self.manifest.rows[i]
+        present = [tower for tower in self.modalities if self.options_of(i, tower)]
+        generator = generator_for(self.seed, epoch, row.id, "modality dropout")
+        chance = torch.rand(len(present), generator=generator)
+        order = chance.argsort().tolist()  # the likeliest to go first
+        return {present[k] for k in order[: max(len(present) - 2, 0)] if chance[k] < self.modality_dropout}
 
 
 def digest(data: Tensor) -> str:
@@ -228,7 +245,8 @@ class Collator:
     """Items -> `{"inputs": ..., "pairs": ...}`: the mapping that the model and the loss take.
 
     An item that stands in several rows (a caption) is encoded once, unless its tower is augmented; either way its
-    rows are positives of each other. With `by_label` so are rows with the same set of labels.
+    rows are positives of each other. With `by_label` so are rows with the same set of labels. With `views` the batch
+    also says which rows have which towers.
     """
 
     def __init__(
@@ -237,12 +255,14 @@ class Collator:
         pairs: Sequence[Pair],
         tables: Mapping[str, FeatureTable],
         by_label: bool = False,
+        views: bool = False,
     ) -> None:
         self.processing = dataset.processing
         self.augmented = {name for name, random in dataset.random.items() if random and dataset.train}
         self.pairs = list(pairs)
         self.tables = tables
         self.by_label = by_label
+        self.views = views
 
     def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
         """Batch the items."""
@@ -274,8 +294,12 @@ class Collator:
                 processed = [items[n].inputs[tower] for n in unique]
                 inputs[tower] = self.processing[tower].collate([p for p in processed if p is not None])
         labels = label_numbers([item.labels for item in items]) if self.by_label else None
-        pairs = [pair_batch(pair, place, identity, labels) for pair in self.pairs]
-        return {"inputs": inputs, "pairs": [vars(p) for p in pairs if p is not None]}, place
+        rows = [item.row for item in items]
+        pairs = [pair_batch(pair, place, identity, rows, labels) for pair in self.pairs]
+        batch: dict[str, Any] = {"inputs": inputs, "pairs": [vars(p) for p in pairs if p is not None]}
+        if self.views:
+            batch["views"] = [vars(view) for view in views_of(place, identity, rows, labels)]
+        return batch, place
 
 
 def label_numbers(labels: Sequence[tuple[str, ...]]) -> list[int]:

@@ -158,7 +158,7 @@ class FinetuneTrainer(AlignmentTrainer):
         output = model(inputs["inputs"], inputs["rows"])
         loss = self.criterion(output.head, inputs["targets"])
         if self.recipe.pairs:
-            loss = loss + self.pair_losses(output.aligned, inputs["pairs"])
+            loss = loss + self.objective(output.aligned, inputs, self.progress)
         return (loss, output) if return_outputs else loss
 
     def _figures(self, eval_dataset: Any = None) -> dict[str, float]:
