@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import torch
 from transformers import TrainingArguments
 
 from modalign.align.config import Recipe
