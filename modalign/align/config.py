@@ -29,6 +29,7 @@ class ProjectionConfig(Section):
     center: bool = Field(False, description="subtract the training set's mean feature (frozen encoders only)")
     standardize: bool = Field(False, description="likewise, and divide each feature by its standard deviation")
     noise: float = Field(0.0, ge=0, description="Gaussian noise on the pooled features while training, in their sd")
+    frozen: bool = Field(False, description="keep its weights: those of `init`, with only an adapter trained")
     solve: Literal["whiten", "ridge"] | None = Field(
         None,
         description="a linear projection found in one step, not trained: whiten the training features, or regress on "
@@ -50,6 +51,18 @@ class LoraOptions(Section):
     dropout: float = Field(0.0, ge=0, lt=1)
     bias: Literal["none", "all", "lora_only"] = "none"
     targets: list[str] | None = Field(None, description="module names; None: the encoder family's defaults")
+    layers: tuple[int, int] | None = Field(
+        None, description="first and last of the layers adapted, from 0; negative ones count from the end; None: all"
+    )
+    rslora: bool = Field(False, description="rank-stabilised: the update is scaled by alpha / sqrt(r), not alpha / r")
+    dora: bool = Field(False, description="the length of each row of weights is learnt apart from its direction")
+
+
+class AdapterConfig(Section):
+    """A residual on the encoder's pooled features, which leaves them unchanged before training."""
+
+    kind: Literal["linear", "mlp"] = "mlp"
+    hidden: int | None = Field(None, ge=1, description="width of the mlp's hidden layer; None: a quarter of the input")
 
 
 class TowerConfig(Section):
@@ -61,15 +74,18 @@ class TowerConfig(Section):
     processing: dict[str, Any] = Field(default_factory=dict)
     augment: list[dict[str, Any]] = Field(default_factory=list, description="used in training only, in this order")
     projection: ProjectionConfig = ProjectionConfig()
-    tune: Literal["full", "lora", "frozen"] = "full"
+    tune: Literal["full", "lora", "bitfit", "frozen"] = Field(
+        "full", description="what of the encoder trains: all, low-rank updates, its biases, nothing"
+    )
     lora: LoraOptions = LoraOptions()
+    adapter: AdapterConfig | None = Field(None, description="trained between the encoder and the projection")
 
     @model_validator(mode="after")
     def _center_needs_a_fixed_feature(self) -> Self:
         if self.projection.center and self.tune != "frozen":
             raise ValueError("projection.center needs tune: frozen, since the mean of a tuned encoder's features moves")
         if self.tune == "frozen" and self.augment:
-            raise ValueError("a frozen tower is encoded once, so augment has no use; set tune: full or lora")
+            raise ValueError("a frozen tower is encoded once, so augment has no use; set tune: full, lora or bitfit")
         return self
 
 
@@ -135,7 +151,11 @@ class TrainingConfig(Section):
     weight_decay: float = Field(0.01, ge=0)
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")
     scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
-    optim: str = "adamw_torch"
+    optim: str = Field("adamw_torch", description="lion, or one that transformers' TrainingArguments names")
+    layer_decay: float | dict[str, float] = Field(
+        1.0, description="a layer's learning rate as a share of the next one's; one for all tuned towers, or by tower"
+    )
+    ema: float = Field(0.0, ge=0, lt=1, description="decay of the running mean of the weights that is kept; 0: none")
     max_grad_norm: float = Field(1.0, ge=0)
     bf16: bool = False
     evaluate_every: float = Field(1, gt=0, description="epochs between evaluations and checkpoints")
@@ -313,6 +333,7 @@ def _keys_at(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str
         "towers": TowerConfig,
         "projection": ProjectionConfig,
         "lora": LoraOptions,
+        "adapter": AdapterConfig,
         "pairs": Pair,
     }
     names |= {"temperature": TemperatureConfig, "loss": LossConfig, "training": TrainingConfig}

@@ -34,7 +34,7 @@ def test_overrides():
         ("training.epochs=-1", "training.epochs: .*greater than 0.*given: -1"),
         ("training.epochs", "write it as key.key=value"),
         ("pairs=5", "pairs"),
-        ("towers.motion.tune=half", "towers.motion.tune: .*'full', 'lora' or 'frozen'"),
+        ("towers.motion.tune=half", "towers.motion.tune: .*'full', 'lora', 'bitfit' or 'frozen'"),
         ("name.deep=1", "'name' is not a mapping"),
         ("towers.motion.x=[", "not valid YAML"),
         ("pairs=[[text, motin]]", "no tower 'motin'; did you mean 'motion'"),
