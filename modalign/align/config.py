@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -131,11 +132,18 @@ class Pair(Section):
         return value
 
 
-class LossConfig(Section):
-    """A registered loss and its options."""
+class LossTerm(Section):
+    """A registered loss, its options, and its weight in the sum."""
 
     name: str = "infonce"
     options: dict[str, Any] = Field(default_factory=dict)
+    weight: float = Field(1.0, gt=0)
+
+
+class LossConfig(LossTerm):
+    """What is trained on: a loss, and others that are added to it."""
+
+    plus: list[LossTerm] = Field(default_factory=list, description="further losses of the sum")
     positives: Literal["item", "label"] = Field(
         "item", description="what makes rows positives of each other: equal items, or equal sets of labels too"
     )
@@ -147,6 +155,12 @@ class TrainingConfig(Section):
     epochs: float = Field(10, gt=0)
     batch_size: int = Field(64, ge=2, description="rows that are contrasted with each other; accumulation adds none")
     accumulation: int = Field(1, ge=1, description="batches averaged into one update; adds no negatives")
+    modality_dropout: float = Field(
+        0.0, ge=0, lt=1, description="chance that a row goes without a modality, while two are left to it"
+    )
+    hard_captions: list[Literal["order", "attributes", "negation"]] = Field(
+        default_factory=list, description="rules that make wrong captions, for losses that take them (compa, negclip)"
+    )
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")
@@ -179,11 +193,23 @@ class Recipe(ModelConfig):
     init: str = Field(
         "", description="a saved model (folder or Hub id) whose weights and constants training starts from"
     )
-    pairs: list[Pair] = Field(min_length=1)
+    pairs: list[Pair] = Field(min_length=1, description="or `all`, or `star: TOWER`: that one with every other")
     loss: LossConfig = LossConfig()
     training: TrainingConfig = TrainingConfig()
     text: str = Field("text", description="the tower that encodes prompts, where there is one")
     templates: dict[str, list[str]] = Field(default_factory=dict, description="tower -> prompt templates with {label}")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pairs_by_name(cls, tree: Any) -> Any:
+        if not isinstance(tree, dict) or not isinstance(tree.get("towers"), dict):
+            return tree
+        towers, pairs = list(tree["towers"]), tree.get("pairs")
+        if pairs == "all":
+            return {**tree, "pairs": [list(pair) for pair in combinations(towers, 2)]}
+        if isinstance(pairs, dict) and list(pairs) == ["star"]:
+            return {**tree, "pairs": [[pairs["star"], other] for other in towers if other != pairs["star"]]}
+        return tree
 
     @model_validator(mode="after")
     def _projections_can_be_fitted(self) -> Self:
@@ -336,7 +362,7 @@ def _keys_at(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str
         "adapter": AdapterConfig,
         "pairs": Pair,
     }
-    names |= {"temperature": TemperatureConfig, "loss": LossConfig, "training": TrainingConfig}
+    names |= {"temperature": TemperatureConfig, "loss": LossConfig, "plus": LossTerm, "training": TrainingConfig}
     for part in location:
         known = model.model_fields.get(str(part))
         own = known.annotation if known else None

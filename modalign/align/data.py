@@ -1,11 +1,11 @@
-"""From rows to batches: reading, augmenting and processing a row; equal items once a batch; pairs by row."""
+"""From rows to items: choosing a caption, reading, augmenting and processing."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from operator import and_
 from typing import Any
 
@@ -15,10 +15,10 @@ from torch.utils.data import Dataset
 
 from modalign.align.cache import FeatureTable
 from modalign.align.config import Pair
+from modalign.align.hard_captions import hard_captions
 from modalign.align.manifest import Manifest, Row
 from modalign.align.mode import in_eval
-from modalign.align.model import POOLED, AlignmentModel, Tower
-from modalign.align.pairs import pair_batch
+from modalign.align.model import AlignmentModel, Tower
 from modalign.align.sampler import choice_for, generator_for
 from modalign.align.signal_cache import SignalCache, load_prepared
 from modalign.errors import ManifestError, ReadError
@@ -26,8 +26,6 @@ from modalign.modalities.base import Augmentation, Processing, Signal, augment
 
 Key = tuple[Any, ...]
 """Which item: the text, or the source and what the manifest says of it."""
-Places = dict[str, dict[int, int]]
-"""Tower -> position in a batch -> a number."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,8 @@ class Item:
         contents: tower -> what makes it equal to another row's item: the text, or the signal's hash.
         inputs: tower -> processed inputs, or None where the tower's features are cached.
         labels: of the row.
+        captions: tower -> "hard" and "parts" -> further captions of the row, for losses that take them.
+        said: (tower, caption) -> processed inputs of these, or None.
     """
 
     row: int
@@ -47,6 +47,8 @@ class Item:
     contents: Mapping[str, str]
     inputs: Mapping[str, dict[str, Tensor] | None]
     labels: tuple[str, ...] = ()
+    captions: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    said: Mapping[tuple[str, str], dict[str, Tensor] | None] = field(default_factory=dict)
 
 
 def captions_of(
@@ -83,6 +85,9 @@ class AlignmentDataset(Dataset[Item]):
         templates: tower -> templates that turn the label of a row without a caption into one: those of the text's own
             tower, else those of the recordings that the row has; a modality's own where a tower has none here.
         cache: where signals whose preparation is costly are kept, or None.
+        modality_dropout: chance that a training row goes without one of its modalities, while two are left to it.
+        captions: further captions that the losses take: "hard", "parts".
+        rules: by which hard captions are made, beside the manifest's (`align/hard_captions.py`).
     """
 
     def __init__(
@@ -93,9 +98,14 @@ class AlignmentDataset(Dataset[Item]):
         train: bool = False,
         templates: Mapping[str, Sequence[str]] | None = None,
         cache: SignalCache | None = None,
+        modality_dropout: float = 0.0,
+        captions: Collection[str] = (),
+        rules: Sequence[str] = (),
     ) -> None:
         self.manifest = manifest
         self.cache = cache
+        self.captions, self.rules = sorted(captions), list(rules)
+        self.modality_dropout = modality_dropout
         self.seed = seed
         self.train = train
         # The towers' modules stay out, so that a worker process is not sent the weights.
@@ -143,6 +153,22 @@ class AlignmentDataset(Dataset[Item]):
         said = repr(sorted(row.fields[tower].items()))
         # Two modalities may read one file, and each makes another signal of it.
         return ((_source_key(row.sources[tower]), said, self.modalities[tower].name),)
+
+    def captions_for(self, index: int, tower: str, key: Key) -> dict[str, tuple[str, ...]]:
+        """Further captions of a row whose caption is `key`, as far as losses take them: see `Item.captions`."""
+        if not self.captions or self.modalities[tower].is_path:
+            return {}
+        said = self.manifest.rows[index].fields.get(tower, {})
+        found = {kind: tuple(said.get(kind, ())) for kind in self.captions}
+        if "hard" in found:
+            found["hard"] = tuple(dict.fromkeys((*found["hard"], *hard_captions(key[0], self.rules))))
+        return {kind: captions for kind, captions in found.items() if captions}
+
+    def keys_of(self, index: int, tower: str) -> tuple[Key, ...]:
+        """Every key that can be needed of this row in this tower: its own, and those of its further captions."""
+        own = self.options_of(index, tower)
+        further = [(c,) for key in own for said in self.captions_for(index, tower, key).values() for c in said]
+        return tuple(dict.fromkeys((*own, *further)))
 
     def _recordings(self, row: Row) -> list[str]:
         return [name for name, kind in self.modalities.items() if kind.is_path and name in row.sources]
@@ -195,12 +221,21 @@ class AlignmentDataset(Dataset[Item]):
         keys: dict[str, Key] = {}
         contents: dict[str, str] = {}
         inputs: dict[str, dict[str, Tensor] | None] = {}
+        captions: dict[str, dict[str, tuple[str, ...]]] = {}
+        said: dict[tuple[str, str], dict[str, Tensor] | None] = {}
+        dropped = self._dropped(epoch, i)
         for tower in self.modalities:
             options = self.options_of(i, tower)
             if not options:
                 continue
             pick = choice_for(self.seed, epoch, row.id, f"{tower}.caption", len(options)) if self.train else 0
             key = keys[tower] = options[pick]
+            if tower in dropped:
+                continue
+            captions[tower] = self.captions_for(i, tower, key)
+            for caption in (c for several in captions[tower].values() for c in several):
+                known = tower in self.cached
+                said[tower, caption] = None if known else self.processing[tower](self.signal(i, tower, (caption,)))
             if tower in self.cached:
                 contents[tower] = self._contents[key]
                 inputs[tower] = None
@@ -211,7 +246,18 @@ class AlignmentDataset(Dataset[Item]):
                 generator = generator_for(self.seed, epoch, row.id, tower)
                 signal = augment(self.processing[tower].crop(signal, generator), self.augmentations[tower], generator)
             inputs[tower] = self.processing[tower](signal)
-        return Item(i, keys, contents, inputs, row.labels)
+        return Item(i, keys, contents, inputs, row.labels, captions, said)
+
+    def _dropped(self, epoch: int, i: int) -> set[str]:
+        """The modalities that the row goes without in this epoch: two at least are left to it."""
+        if not (self.train and self.modality_dropout):
+            return set()
+        row = self.manifest.rows[i]
+        present = [tower for tower in self.modalities if self.options_of(i, tower)]
+        generator = generator_for(self.seed, epoch, row.id, "modality dropout")
+        chance = torch.rand(len(present), generator=generator)
+        order = chance.argsort().tolist()  # the likeliest to go first
+        return {present[k] for k in order[: max(len(present) - 2, 0)] if chance[k] < self.modality_dropout}
 
 
 def digest(data: Tensor) -> str:
@@ -222,71 +268,6 @@ def digest(data: Tensor) -> str:
 
 def _source_key(source: Any) -> str:
     return digest(torch.as_tensor(source)) if hasattr(source, "shape") else str(source)
-
-
-class Collator:
-    """Items -> `{"inputs": ..., "pairs": ...}`: the mapping that the model and the loss take.
-
-    An item that stands in several rows (a caption) is encoded once, unless its tower is augmented; either way its
-    rows are positives of each other. With `by_label` so are rows with the same set of labels.
-    """
-
-    def __init__(
-        self,
-        dataset: AlignmentDataset,
-        pairs: Sequence[Pair],
-        tables: Mapping[str, FeatureTable],
-        by_label: bool = False,
-    ) -> None:
-        self.processing = dataset.processing
-        self.augmented = {name for name, random in dataset.random.items() if random and dataset.train}
-        self.pairs = list(pairs)
-        self.tables = tables
-        self.by_label = by_label
-
-    def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
-        """Batch the items."""
-        return self.batch(items)[0]
-
-    def batch(self, items: Sequence[Item]) -> tuple[dict[str, Any], Places]:
-        """The batch, and where in it each item is: tower -> position in the batch -> row of the tower's inputs."""
-        inputs: dict[str, dict[str, Tensor]] = {}
-        place: Places = {}
-        identity: Places = {}  # tower -> position in the batch -> number of the item
-        for tower in self.processing:
-            present = [n for n, item in enumerate(items) if tower in item.contents]
-            numbers: dict[str, int] = {}
-            identity[tower] = {n: numbers.setdefault(items[n].contents[tower], len(numbers)) for n in present}
-            if tower in self.augmented:
-                place[tower] = {n: k for k, n in enumerate(present)}
-                unique = present
-            else:
-                place[tower] = identity[tower]
-                first: dict[int, int] = {}
-                for n, number in identity[tower].items():
-                    first.setdefault(number, n)
-                unique = list(first.values())  # in the order of the numbers
-            if not unique:
-                continue
-            if tower in self.tables:
-                inputs[tower] = {POOLED: self.tables[tower].take([items[n].keys[tower] for n in unique])}
-            else:
-                processed = [items[n].inputs[tower] for n in unique]
-                inputs[tower] = self.processing[tower].collate([p for p in processed if p is not None])
-        labels = label_numbers([item.labels for item in items]) if self.by_label else None
-        pairs = [pair_batch(pair, place, identity, labels) for pair in self.pairs]
-        return {"inputs": inputs, "pairs": [vars(p) for p in pairs if p is not None]}, place
-
-
-def label_numbers(labels: Sequence[tuple[str, ...]]) -> list[int]:
-    """A number for each row's set of labels; rows without labels share theirs with none.
-
-    Example:
-        >>> label_numbers([("a",), ("b", "a"), (), ("a", "b"), ()])
-        [0, 1, -3, 1, -5]
-    """
-    numbers: dict[frozenset[str], int] = {}
-    return [numbers.setdefault(frozenset(own), len(numbers)) if own else -1 - n for n, own in enumerate(labels)]
 
 
 def count_pairs(dataset: AlignmentDataset, pairs: Sequence[Pair]) -> dict[tuple[str, str], int]:
@@ -316,7 +297,7 @@ def encode_frozen(model: AlignmentModel, dataset: AlignmentDataset, tower: str, 
     """Encode every distinct item of a frozen tower once, in a fixed order and in fixed batches."""
     first: dict[Key, int] = {}
     for i in range(len(dataset)):
-        for key in dataset.options_of(i, tower):
+        for key in dataset.keys_of(i, tower):
             first.setdefault(key, i)
     part = model.tower(tower)
     table = FeatureTable(part.width)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,10 +12,11 @@ from torch import Tensor
 from modalign.align.cache import FeatureTable
 from modalign.align.config import Pair
 from modalign.align.data import AlignmentDataset
-from modalign.align.losses import PairLoss
 from modalign.align.metrics import recall_at_k
 from modalign.align.mode import in_eval
-from modalign.align.model import POOLED, AlignmentModel
+from modalign.align.model import POOLED, AlignmentModel, AlignmentOutput
+from modalign.align.objective import Objective
+from modalign.align.pairs import pair_batch, views_of
 
 Advance = Callable[[int], None]
 
@@ -86,7 +88,7 @@ def evaluate_pairs(
     model: AlignmentModel,
     dataset: AlignmentDataset,
     pairs: Sequence[Pair],
-    loss: PairLoss,
+    objective: Objective,
     tables: Mapping[str, FeatureTable],
     batch_size: int = 256,
     loss_rows: int = 4096,
@@ -94,14 +96,13 @@ def evaluate_pairs(
     """The loss and R@1/5/10 of each pair over the whole split, both directions, and their mean R@1.
 
     The loss is that of one batch of the whole split (of `loss_rows` rows at most, averaged beyond that), so it is
-    comparable between epochs but not with the training loss of another batch size.
+    comparable between epochs but not with the training loss of another batch size; InfoNCE stands for a loss that
+    knows the training rows alone.
     """
     needed = {name for pair in pairs for name in (pair.a, pair.b)}
     embedded = {name: embed_split(model, dataset, name, batch_size, tables.get(name)) for name in sorted(needed)}
     metrics: dict[str, float] = {}
-    losses, firsts = [], []
-    scale, bias = (None if t is None else t.cpu() for t in (model.temperature(), model.temperature.bias))
-    assert scale is not None
+    firsts = []
     for pair in pairs:
         a, b = embedded[pair.a], embedded[pair.b]
         place_a, place_b = ({row: k for k, row in enumerate(e.rows)} for e in (a, b))
@@ -116,17 +117,39 @@ def evaluate_pairs(
             recalls = recall_at_k(queries, gallery, (1, 5, 10), items_a, queries=items_b)
             metrics |= {f"{name}_R@{k}": value for k, value in recalls.items()}
             firsts.append(recalls[1])
-        groups = torch.tensor([_numbers(items_a), _numbers(items_b)]).T
-        parts = [
-            loss(x[s : s + loss_rows], y[s : s + loss_rows], scale, groups[s : s + loss_rows], bias)
-            for s in range(0, len(x), loss_rows)
-            if len(x) - s >= 2
-        ]
-        losses.append(pair.weight * torch.stack(parts).mean().item())
-    if losses:
-        metrics["loss"] = sum(losses)
+    if firsts:
         metrics["R@1"] = sum(firsts) / len(firsts)
+        metrics["loss"] = _loss(model, embedded, len(dataset), pairs, objective, loss_rows)
     return metrics
+
+
+def _loss(
+    model: AlignmentModel,
+    embedded: Mapping[str, Embedded],
+    n: int,
+    pairs: Sequence[Pair],
+    objective: Objective,
+    loss_rows: int,
+) -> float:
+    scale, bias = (None if t is None else t.cpu() for t in (model.temperature(), model.temperature.bias))
+    assert scale is not None
+    output = AlignmentOutput({name: e.embeddings for name, e in embedded.items()}, scale, bias)
+    numbers = {name: dict(zip(e.rows, _numbers(e.contents))) for name, e in embedded.items()}
+    places = {name: {row: k for k, row in enumerate(e.rows)} for name, e in embedded.items()}
+    losses = []
+    for start in range(0, n, loss_rows):
+        rows = range(start, min(start + loss_rows, n))
+        place, identity = (
+            {name: {i: of[row] for i, row in enumerate(rows) if row in of} for name, of in which.items()}
+            for which in (places, numbers)
+        )
+        found = [pair_batch(pair, place, identity, rows) for pair in pairs]
+        batch: dict[str, Any] = {"pairs": [vars(p) for p in found if p is not None]}
+        if objective.uses_views:
+            batch["views"] = [vars(view) for view in views_of(place, identity, rows)]
+        if any(batch.values()):
+            losses.append(objective(output, batch, None))
+    return float(torch.stack(losses).mean())
 
 
 def _numbers(items: Sequence[str]) -> list[int]:

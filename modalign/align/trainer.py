@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback, TrainerControl, TrainingArguments
+from transformers import TrainerCallback, TrainerControl
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import rotate_checkpoints
 
 from modalign.align import checkpoint
+from modalign.align.arguments import training_arguments
 from modalign.align.cache import FeatureTable
+from modalign.align.collate import Collator
 from modalign.align.config import Recipe
-from modalign.align.data import AlignmentDataset, Collator, check_captions, count_pairs, encode_frozen
+from modalign.align.data import AlignmentDataset, check_captions, count_pairs, encode_frozen
 from modalign.align.embed import evaluate_pairs
 from modalign.align.lora import unwrapped
-from modalign.align.losses import PairLoss, get_loss
 from modalign.align.manifest import Manifest
-from modalign.align.model import AlignmentModel, AlignmentOutput
+from modalign.align.model import AlignmentModel
+from modalign.align.objective import Objective
+from modalign.align.objective_state import PairRows, load_state, save_state
 from modalign.align.sampler import EpochBatchSampler, generator_for
 from modalign.align.signal_cache import SignalCache
 from modalign.align.solving import solve_projections
@@ -80,11 +82,19 @@ class AlignmentTrainer(UpdatingTrainer):
         trained: nn.Module | None = None,
     ) -> None:
         self.recipe = recipe
-        self.pair_loss: PairLoss = get_loss(recipe.loss.name, recipe.loss.options, recipe.temperature.bias is not None)
+        self.objective = Objective(recipe.loss, recipe.pairs, recipe.temperature.bias is not None)
         self.evaluators = list(evaluators)
         towers = {name: model.tower(name) for name in model.towers}
         self.train_rows = AlignmentDataset(
-            train, towers, recipe.seed, train=True, templates=recipe.templates, cache=cache
+            train,
+            towers,
+            recipe.seed,
+            train=True,
+            templates=recipe.templates,
+            cache=cache,
+            modality_dropout=recipe.training.modality_dropout,
+            captions=self.objective.captions,
+            rules=recipe.training.hard_captions,
         )
         self.val_rows = (
             None if val is None else AlignmentDataset(val, towers, recipe.seed, templates=recipe.templates, cache=cache)
@@ -108,7 +118,7 @@ class AlignmentTrainer(UpdatingTrainer):
             data_collator=lambda items: items,
             train_dataset=self.train_rows,
             eval_dataset=self.val_rows,
-            callbacks=[_ClampTemperature(), *([self.ema] if self.ema else []), *callbacks],
+            callbacks=[_EachUpdate(), _EachEpoch(self), *([self.ema] if self.ema else []), *callbacks],
             optimizer_cls_and_kwargs=optimizer_class(t),
         )
         self.remove_callback(ProgressCallback)
@@ -119,6 +129,9 @@ class AlignmentTrainer(UpdatingTrainer):
                 "Run one process, without torchrun or accelerate launch"
             )
         self.tables = self._encode_frozen(model)
+        self._pair_rows = PairRows.of(model, self.train_rows, self.tables["train"], recipe.pairs)
+        self.objective.start(self._pair_rows)
+        self.objective.to(self.args.device)
         self._staging = False
         if val is not None and recipe.training.best != "auto":
             self._best_figure(self._figures())  # a name that no figure has is refused now, and not after an epoch
@@ -208,25 +221,29 @@ class AlignmentTrainer(UpdatingTrainer):
 
     def _collator(self) -> Collator:
         by_label = self.recipe.loss.positives == "label"
-        return Collator(self.train_rows, self.recipe.pairs, self.tables["train"], by_label)
+        return Collator(self.train_rows, self.recipe.pairs, self.tables["train"], by_label, self.objective.uses_views)
 
     def compute_loss(
         self, model: nn.Module, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The weighted sum of the pairs' losses; a mean over the batch's rows."""
+        """The weighted sum of the recipe's losses; a mean over the batch's rows."""
         output = model(inputs["inputs"])
-        loss = self.pair_losses(output, inputs["pairs"])
+        loss = self.objective(output, inputs, self.progress)
         return (loss, output) if return_outputs else loss
 
-    def pair_losses(self, output: AlignmentOutput, pairs: Sequence[Mapping[str, Any]]) -> Tensor:
-        """The weighted sum of the losses of a batch's pairs."""
-        # Every embedding takes part, so that no gradient is missing where a batch lacks a pair.
-        loss: Tensor = sum(e.sum() for e in output.embeddings.values()) * 0.0 + output.scale * 0.0
-        for pair in pairs:
-            x = output.embeddings[pair["a"]][pair["a_index"]]
-            y = output.embeddings[pair["b"]][pair["b_index"]]
-            loss = loss + pair["weight"] * self.pair_loss(x, y, output.scale, pair["groups"], output.bias)
-        return loss
+    @property
+    def progress(self) -> float:
+        """Share of the updates that are done, 0 to 1."""
+        return self.state.global_step / max(self.state.max_steps, 1)
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
+        """transformers' own, with the weights that a loss has of its own beside the model's."""
+        fresh = self.optimizer is None
+        optimizer = super().create_optimizer(*args, **kwargs)
+        own = list(self.objective.parameters())
+        if fresh and own:
+            optimizer.add_param_group({"params": own, "weight_decay": 0.0})
+        return optimizer
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Matrices and kernels decay; the temperature, norms and biases (all of one axis or none) do not."""
@@ -248,7 +265,7 @@ class AlignmentTrainer(UpdatingTrainer):
         rows = eval_dataset if eval_dataset is not None else self.val_rows
         assert isinstance(rows, AlignmentDataset)
         tables = self.tables["val"] if rows is self.val_rows else {}
-        metrics = evaluate_pairs(self.model, rows, self.recipe.pairs, self.pair_loss, tables)
+        metrics = evaluate_pairs(self.model, rows, self.recipe.pairs, self.objective, tables)
         for evaluator in self.evaluators:
             metrics |= evaluator(self.model, rows)
         return metrics
@@ -280,6 +297,7 @@ class AlignmentTrainer(UpdatingTrainer):
         if self.args.should_save:
             staged = run / checkpoint.STAGING / name
             self.state.save_to_json(str(staged / "trainer_state.json"))
+            save_state(self.objective, [row.id for row in self.train_rows.manifest.rows], staged)
             if self.ema:
                 self.ema.save(staged)
             checkpoint.commit(staged, run / name)
@@ -289,6 +307,11 @@ class AlignmentTrainer(UpdatingTrainer):
                 best_model_checkpoint=self.state.best_model_checkpoint,
             )
         self.accelerator.wait_for_everyone()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        ids = [row.id for row in self.train_rows.manifest.rows]
+        load_state(self.objective, ids, Path(resume_from_checkpoint))
 
     def resume(self) -> Path | None:
         """The checkpoint that `train(resume_from_checkpoint=...)` should go on from, its hashes checked.
@@ -302,56 +325,18 @@ class AlignmentTrainer(UpdatingTrainer):
         return found
 
 
-class _ClampTemperature(TrainerCallback):  # type: ignore[misc]
-    """After each update, as CLIP and CLAP do."""
+class _EachUpdate(TrainerCallback):  # type: ignore[misc]
+    """Clamp the temperature after each update, as CLIP and CLAP do."""
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         model.temperature.clamp_()
 
 
-def training_arguments(recipe: Recipe, out: Path, rows: int, evaluate: bool) -> TrainingArguments:
-    """transformers' TrainingArguments for a recipe."""
-    t = recipe.training
-    if t.tensorboard:
-        _check_tensorboard()
-    batches = max(len(EpochBatchSampler(rows, t.batch_size, recipe.seed)), 1)
-    updates = math.ceil(batches / t.accumulation)
-    every = max(1, round(updates * t.evaluate_every))
-    return TrainingArguments(
-        output_dir=str(out),
-        num_train_epochs=t.epochs,
-        per_device_train_batch_size=t.batch_size,
-        gradient_accumulation_steps=t.accumulation,
-        learning_rate=t.learning_rate,
-        weight_decay=t.weight_decay,
-        warmup_steps=math.ceil(t.warmup * math.ceil(updates * t.epochs)),
-        lr_scheduler_type=t.scheduler,
-        optim="adamw_torch" if t.optim == "lion" else t.optim,  # what is passed to the trainer goes before it
-        max_grad_norm=t.max_grad_norm,
-        bf16=t.bf16,
-        logging_steps=t.log_every,
-        logging_nan_inf_filter=False,  # it waits for the device at every step, and hides a broken loss
-        eval_strategy="steps" if evaluate else "no",
-        eval_steps=every if evaluate else None,
-        save_strategy="steps",
-        save_steps=every,
-        save_total_limit=t.keep_checkpoints,
-        load_best_model_at_end=evaluate,
-        metric_for_best_model="best" if evaluate else None,
-        greater_is_better=True if evaluate else None,
-        seed=recipe.seed,
-        data_seed=recipe.seed,
-        remove_unused_columns=False,
-        label_names=[],
-        report_to=["tensorboard"] if t.tensorboard else [],
-        disable_tqdm=True,
-    )
+class _EachEpoch(TrainerCallback):  # type: ignore[misc]
+    """Let losses that keep a state look at the training rows before each epoch."""
 
+    def __init__(self, trainer: AlignmentTrainer) -> None:
+        self.trainer = trainer
 
-def _check_tensorboard() -> None:
-    from importlib.util import find_spec
-
-    from modalign.errors import MissingExtraError
-
-    if find_spec("tensorboard") is None:
-        raise MissingExtraError("training.tensorboard", "logging")
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.objective.epoch(self.trainer._pair_rows, int((state.epoch or 0) + 1e-6))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from modalign import RecipeError
-from modalign.align.losses import get_loss, infonce, list_losses
+from modalign.align.losses import LossInputs, get_loss, infonce, list_losses
 from modalign.align.losses.registry import register_loss
 
 
@@ -103,7 +103,7 @@ def test_names_and_options_are_checked():
     with pytest.raises(RecipeError, match="did you mean 'direction'"):
         get_loss("infonce", {"directon": "both"})
     with pytest.raises(RecipeError, match="not one of both, x2y, y2x"):
-        get_loss("infonce", {"direction": "up"})(X, Y, SCALE)
+        get_loss("infonce", {"direction": "up"})(LossInputs((X, Y), SCALE))
     with pytest.raises(ValueError, match="already registered"):
         register_loss("infonce")(infonce)
 

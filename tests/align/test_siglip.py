@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from modalign import RecipeError, build_model, load_recipe
+from modalign.align.config import LossConfig
 from modalign.align.losses import get_loss, siglip
 from modalign.align.model import AlignmentModel
+from modalign.align.objective import Objective
 from modalign.align.trainer import AlignmentTrainer
 from tests.align.test_infonce import X, Y
 from tests.conftest import make_recipe
@@ -53,7 +55,7 @@ def test_the_bias_is_asked_for_where_it_is_needed_and_nowhere_else():
     with pytest.raises(RecipeError, match=r"set temperature\.bias"):
         get_loss("siglip")
     with pytest.raises(RecipeError, match="leave it out"):
-        get_loss("infonce", has_bias=True)
+        Objective(LossConfig(), [], has_bias=True)
     assert load_recipe("motion", ["temperature.bias=-10"]).temperature.bias == -10
 
 

@@ -10,9 +10,12 @@ from transformers import TrainerCallback
 
 from modalign import ManifestError, ModelError, RecipeError, build_model
 from modalign.align import checkpoint
-from modalign.align.data import AlignmentDataset, Collator
+from modalign.align.collate import Collator
+from modalign.align.config import LossConfig
+from modalign.align.data import AlignmentDataset
 from modalign.align.embed import evaluate_pairs
-from modalign.align.losses import get_loss, infonce
+from modalign.align.losses import infonce
+from modalign.align.objective import Objective
 from modalign.align.trainer import AlignmentTrainer
 from tests.conftest import make_recipe
 
@@ -315,10 +318,10 @@ def test_tensorboard_gets_the_figures(text_checkpoint, manifest, tmp_path, monke
 def test_the_order_of_a_pairs_towers_changes_no_figure(text_checkpoint, manifest):
     model = build_model(make_recipe(text_checkpoint)).eval()
     dataset = AlignmentDataset(manifest, {n: model.tower(n) for n in model.towers})
-    figures = [
-        evaluate_pairs(model, dataset, make_recipe(text_checkpoint, pairs=[order]).pairs, get_loss("infonce"), {})
-        for order in (["text", "tone"], ["tone", "text"])
-    ]
+    figures = []
+    for order in (["text", "tone"], ["tone", "text"]):
+        pairs = make_recipe(text_checkpoint, pairs=[order]).pairs
+        figures.append(evaluate_pairs(model, dataset, pairs, Objective(LossConfig(), pairs), {}))
     assert figures[0] == pytest.approx(figures[1])
     assert figures[0]["text_to_tone_R@10"] > 0.3  # a caption that many recordings share finds any of them
 
@@ -369,7 +372,8 @@ def test_a_pairs_weight_multiplies_its_loss(text_checkpoint, manifest, tmp_path)
         trainer = trainer_for(recipe, manifest, tmp_path / str(weight))
         trainer.model.eval()
         losses.append(trainer.compute_loss(trainer.model, next(iter(trainer.get_train_dataloader()))).item())
-        losses.append(evaluate_pairs(trainer.model, trainer.val_rows, recipe.pairs, get_loss("infonce"), {})["loss"])
+        figures = evaluate_pairs(trainer.model, trainer.val_rows, recipe.pairs, trainer.objective, {})
+        losses.append(figures["loss"])
     assert losses[2:] == pytest.approx([3 * losses[0], 3 * losses[1]])
 
 

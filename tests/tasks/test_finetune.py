@@ -10,6 +10,7 @@ import torch
 from transformers import TrainerCallback
 
 from modalign import AlignmentModel, ManifestError, ModelError, RecipeError, ZeroShotClassifier, build_model
+from modalign.align.losses import infonce
 from modalign.align.manifest import parse_table
 from modalign.modalities import get_modality
 from modalign.tasks.finetune import FineTuned, evaluate_finetuned, fine_tune, finetune_config
@@ -218,7 +219,7 @@ def test_the_contrastive_term_is_added_with_its_weight_and_moves_no_text(base, m
     head = Criterion("single")(output.head, batch["targets"])
     pair = batch["pairs"][0]
     x, y = (output.aligned.embeddings[pair[end]][pair[f"{end}_index"]] for end in "ab")
-    contrast = trainer.pair_loss(x, y, output.aligned.scale, pair["groups"], None)
+    contrast = infonce(x, y, output.aligned.scale, pair["groups"])
     loss = trainer.compute_loss(trainer.tuned, batch)
     torch.testing.assert_close(loss, head + 0.25 * contrast)
     loss.backward()

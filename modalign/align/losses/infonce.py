@@ -6,25 +6,30 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from modalign.align.distributed import gather_columns, sum_over_processes
+from modalign.align.losses.positives import Positives
 from modalign.align.losses.registry import register_loss
+from modalign.align.losses.tiles import log_sum_exp
 from modalign.errors import RecipeError
 
 Direction = Literal["both", "x2y", "y2x"]
 
 
-def positives_of(groups: Tensor) -> Tensor:
-    """(B, K) group ids -> (B, B) bool: True where two rows agree in any column, so always on the diagonal."""
-    return (groups.unsqueeze(1) == groups.unsqueeze(0)).any(-1)
-
-
-@register_loss("infonce")
-def infonce(x: Tensor, y: Tensor, scale: Tensor, groups: Tensor | None = None, direction: Direction = "both") -> Tensor:
+@register_loss("infonce", distributed=True)
+def infonce(
+    x: Tensor,
+    y: Tensor,
+    scale: Tensor,
+    groups: Tensor | None = None,
+    direction: Direction = "both",
+    smoothing: float = 0.0,
+) -> Tensor:
     """Mean over the two directions of `-(1/|P_i|) sum_{j in P_i} log softmax_j(scale * x_i . y_j)`.
 
     P_i are the columns that hold the same item as row i; the duplicates stay in the denominator. Without duplicates it
-    is the CLIP loss (Radford et al. 2021; van den Oord et al. 2018). Computed in float32 at least.
+    is the CLIP loss (Radford et al. 2021; van den Oord et al. 2018). Computed in float32 at least, tile by tile
+    (`tiles.py`), and over the rows of all processes.
 
     Args:
         x: (B, d) unit rows.
@@ -32,6 +37,8 @@ def infonce(x: Tensor, y: Tensor, scale: Tensor, groups: Tensor | None = None, d
         scale: 1 / temperature, a scalar.
         groups: (B, K) ids; None: every row is its own only positive.
         direction: "both", "x2y" (each x finds its y) or "y2x".
+        smoothing: share of each target that is spread evenly over all columns, in [0, 1]
+            (Szegedy et al. 2016; as in torch's `cross_entropy`).
 
     Example:
         >>> import torch
@@ -40,24 +47,32 @@ def infonce(x: Tensor, y: Tensor, scale: Tensor, groups: Tensor | None = None, d
         0.239545
 
     Raises:
-        RecipeError: direction is not known.
+        RecipeError: direction is not known, or smoothing is no share.
     """
     if direction not in ("both", "x2y", "y2x"):
         raise RecipeError(f"loss.options.direction: {direction!r} is not one of both, x2y, y2x")
+    if not 0 <= smoothing <= 1:
+        raise RecipeError(f"loss.options.smoothing: {smoothing!r} is not in [0, 1]")
     dtype = torch.promote_types(x.dtype, torch.float32)
     with torch.autocast(x.device.type, enabled=False):
-        logits = scale.to(dtype) * (x.to(dtype) @ y.to(dtype).T)
-        positives = None if groups is None else positives_of(groups)
-        losses = []
-        if direction != "y2x":
-            losses.append(_rows(logits, positives))
-        if direction != "x2y":
-            losses.append(_rows(logits.T, positives))
-        return torch.stack(losses).mean()
-
-
-def _rows(logits: Tensor, positives: Tensor | None) -> Tensor:
-    if positives is None:
-        return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
-    log_p = logits.log_softmax(1)
-    return -(log_p.masked_fill(~positives, 0).sum(1) / positives.sum(1)).mean()
+        x, y, scale = x.to(dtype), y.to(dtype), scale.to(dtype)
+        columns = gather_columns(y, groups)
+        of_x, of_y = log_sum_exp(x, columns.values, scale, rows=direction != "y2x", columns=direction != "x2y")
+        each = of_x if direction == "x2y" else of_y[columns.own] if direction == "y2x" else of_x + of_y[columns.own]
+        directions = 2 if direction == "both" else 1
+        # What the targets weigh is linear in the logits: one product with the mean of each row's targets.
+        if columns.groups is None:
+            targets = directions * y
+        else:
+            positives = Positives(columns.groups)
+            share = (1 / positives.counts.to(dtype)).unsqueeze(1)
+            targets = y.new_zeros(())
+            if direction != "y2x":
+                targets = targets + share[columns.own] * positives.sums(columns.values, columns.own)
+            if direction != "x2y":
+                targets = targets + positives.sums(share * columns.values, columns.own)
+        rows = max(len(columns.values), 1)
+        if smoothing:
+            targets = torch.lerp(targets, directions / rows * columns.values.sum(0), smoothing)
+        each = each - scale * torch.linalg.vecdot(x, targets)
+        return sum_over_processes(each.sum() / (directions * rows))

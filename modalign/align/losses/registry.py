@@ -1,41 +1,130 @@
 """The registry of losses: one signature, one file each.
 
-A loss is a function `loss(x, y, scale, groups=None, **options) -> scalar`:
-x, y (B, d) unit rows of two towers, scale = 1 / temperature (scalar), groups (B, K) int64 or None: rows i and j are
-positives of each other where they agree in any of the K columns (the same caption, the same recording). One that has
-a parameter `bias` (scalar, added to the logits) is given the model's.
+A loss is a function, or an `nn.Module` class where it keeps a state or weights of its own. It asks for what it needs
+**by parameter name**, among the fields of `LossInputs`; its other parameters (of the constructor, for a class) are its
+options. One that asks for `x` and `y` contrasts the two towers of a pair; one that asks for `views` takes two or more.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, TypeVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from modalign.errors import RecipeError, suggest
 
 
-class PairLoss(Protocol):
-    """What a registered loss looks like when its options are bound."""
+@dataclass(frozen=True)
+class LossInputs:
+    """What a loss may ask for.
 
-    def __call__(
-        self, x: Tensor, y: Tensor, scale: Tensor, groups: Tensor | None = None, bias: Tensor | None = None
-    ) -> Tensor: ...
+    Attributes:
+        views: two or more (B, d) unit rows; row i of each is of the same recording. `x` and `y` are the first two.
+        scale: 1 / temperature, a scalar.
+        bias: of the logits, a scalar, or None.
+        groups: (B, K) int64 or None: rows that agree in any column hold the same item (positives of each other).
+        rows: (B,) positions in the training rows, for losses that keep a state by sample.
+        progress: share of the training that is done, 0 to 1.
+        hard: (B, K, d) rows of hard negative captions of y's, and `hard_mask` (B, K) True where there is one.
+        parts: (B, P, d) rows of further true captions of y's, and `parts_mask` (B, P) likewise.
+        names: the views' towers.
+    """
+
+    views: tuple[Tensor, ...]
+    scale: Tensor
+    bias: Tensor | None = None
+    groups: Tensor | None = None
+    rows: Tensor | None = None
+    progress: float = 0.0
+    hard: Tensor | None = None
+    hard_mask: Tensor | None = None
+    parts: Tensor | None = None
+    parts_mask: Tensor | None = None
+    names: tuple[str, ...] = ()
+
+    @property
+    def x(self) -> Tensor:
+        """(B, d), the first view."""
+        return self.views[0]
+
+    @property
+    def y(self) -> Tensor:
+        """(B, d), the second view."""
+        return self.views[1]
 
 
-_losses: dict[str, Callable[..., Tensor]] = {}
+ASKED = ("x", "y", *(field.name for field in fields(LossInputs)))
+"""What a loss is given at each step; its other parameters are options."""
+ALWAYS = {"x", "y", "views", "scale", "bias", "groups", "names"}
+"""What there is for any rows, those of val too; what asks for more is for training alone."""
+
+Made = TypeVar("Made", bound=Callable[..., Any])
 
 
-def register_loss(name: str) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
-    """Decorator that makes a loss known by `name`."""
+class Training(Protocol):
+    """What a loss that keeps a state may know of the training, for the pair of towers `names`."""
 
-    def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    names: tuple[str, ...]
+    dim: int
+    size: int
+
+    def embed(self, tower: str, model: str | None = None) -> Tensor:
+        """(size, d) unit rows by position in the training rows, without augmentation; zeros where a row has none.
+
+        Args:
+            tower: which.
+            model: the folder of a saved model that embeds in place of the one that trains.
+        """
+        ...
+
+
+class StatefulLoss(nn.Module):
+    """A loss that keeps a state or weights; they are saved in checkpoints.
+
+    Attributes:
+        by_row: names of the buffers whose first axis is the position in the training rows; a checkpoint keeps the
+            rows' ids with them.
+    """
+
+    by_row: tuple[str, ...] = ()
+
+    def start(self, training: Training) -> None:
+        """Called once, before the first step and before a checkpoint is loaded: make the buffers and weights."""
+
+    def epoch(self, training: Training) -> None:
+        """Called before each epoch."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    make: Callable[..., Any]
+    distributed: bool
+    least_views: int
+
+
+_losses: dict[str, _Entry] = {}
+
+
+def register_loss(name: str, distributed: bool = False, least_views: int = 2) -> Callable[[Made], Made]:
+    """Decorator that makes a loss known by `name`.
+
+    Args:
+        name: what recipes call it.
+        distributed: whether it is right across processes: given this process's rows, it returns the loss of all rows
+            (the same value everywhere), whose gradient with respect to these rows is that of the whole.
+        least_views: how many views it needs; rows that have fewer are left out.
+    """
+
+    def register(made: Made) -> Made:
         if name in _losses:
             raise ValueError(f"the loss {name!r} is already registered")
-        _losses[name] = function
-        return function
+        _losses[name] = _Entry(made, distributed, least_views)
+        return made
 
     return register
 
@@ -45,11 +134,58 @@ def list_losses() -> list[str]:
     return sorted(_losses)
 
 
-STATE = ("x", "y", "scale", "groups", "bias")
-"""What a loss is given at each step; its other parameters are options."""
+class Loss(nn.Module):
+    """A loss with its options bound.
+
+    Attributes:
+        name: as registered.
+        needs: the fields of `LossInputs` that it asks for.
+        distributed: whether it is right across processes.
+        least_views: how many views it needs.
+    """
+
+    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
+        super().__init__()
+        entry = _losses[name]
+        self.name, self.distributed, self.least_views = name, entry.distributed, entry.least_views
+        is_class = inspect.isclass(entry.make)
+        asked = entry.make.forward if is_class else entry.make  # type: ignore[attr-defined]
+        self.needs = frozenset(inspect.signature(asked).parameters) & frozenset(ASKED)
+        self.state = entry.make(**options) if is_class else None
+        self._call = self.state if is_class else functools.partial(entry.make, **options)
+
+    @property
+    def any_number(self) -> bool:
+        """Whether it takes two or more views, and not a pair."""
+        return "views" in self.needs
+
+    @property
+    def anywhere(self) -> bool:
+        """Whether it can be computed of any rows, and not only while training."""
+        return self.state is None and self.needs <= ALWAYS
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        """The loss, computed in float32 at least, whatever autocast says."""
+        with torch.autocast(inputs.x.device.type, enabled=False):
+            raised = in_float32(inputs)
+            value: Tensor = self._call(**{name: getattr(raised, name) for name in self.needs})
+        return value
 
 
-def get_loss(name: str, options: Mapping[str, Any] | None = None, has_bias: bool = False) -> PairLoss:
+def in_float32(inputs: LossInputs) -> LossInputs:
+    """Half precision is too coarse for sums of exponentials; single and double stay as they are."""
+
+    def up(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(up(v) for v in value)
+        if isinstance(value, Tensor) and value.is_floating_point():
+            return value.to(torch.promote_types(value.dtype, torch.float32))
+        return value
+
+    return replace(inputs, **{field.name: up(getattr(inputs, field.name)) for field in fields(inputs)})
+
+
+def get_loss(name: str, options: Mapping[str, Any] | None = None, has_bias: bool = False) -> Loss:
     """A loss by name, its options bound.
 
     Args:
@@ -58,24 +194,15 @@ def get_loss(name: str, options: Mapping[str, Any] | None = None, has_bias: bool
         has_bias: whether the model has a bias of the logits.
 
     Raises:
-        RecipeError: the name or an option is not known, or the model lacks the bias, or has one in vain.
+        RecipeError: the name or an option is not known, or the model lacks the bias that it adds.
     """
     if name not in _losses:
         raise RecipeError(f"loss.name: no loss {name!r}; {suggest(name, _losses)}")
-    function, bound = _losses[name], dict(options or {})
-    parameters = inspect.signature(function).parameters
-    known = [p for p in parameters if p not in STATE]
+    known = [p for p in inspect.signature(_losses[name].make).parameters if p not in ASKED]
     for option in options or {}:
         if option not in known:
             raise RecipeError(f"loss.options: {name!r} has no option {option!r}; {suggest(option, known)}")
-    takes_bias = "bias" in parameters
-    if takes_bias and not has_bias:
+    loss = Loss(name, options or {})
+    if "bias" in loss.needs and not has_bias:
         raise RecipeError(f"loss.name: {name!r} adds a bias to the logits; set temperature.bias, for example to -10")
-    if has_bias and not takes_bias:
-        raise RecipeError(f"temperature.bias: the loss {name!r} adds none to the logits; leave it out")
-
-    def loss(x: Tensor, y: Tensor, scale: Tensor, groups: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
-        state = {"bias": bias} if takes_bias else {}
-        return function(x, y, scale, groups, **state, **bound)
-
     return loss

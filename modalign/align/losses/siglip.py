@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from modalign.align.losses.infonce import positives_of
+from modalign.align.distributed import gather_columns, sum_over_processes
+from modalign.align.losses.positives import Positives
 from modalign.align.losses.registry import register_loss
+from modalign.align.losses.tiles import softplus_sums
 
 
-@register_loss("siglip")
+@register_loss("siglip", distributed=True)
 def siglip(x: Tensor, y: Tensor, scale: Tensor, groups: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
     """`-(1/B) sum_ij ln sigmoid(z_ij (scale * x_i . y_j + bias))`, z_ij = 1 for positives, -1 for the others.
 
     Zhai et al. 2023. Unlike a softmax it does not make the columns compete, so it suits rows that have several true
-    captions. Computed in float32 at least.
+    captions. Computed in float32 at least, tile by tile (`tiles.py`), and over the rows of all processes.
 
     Args:
         x: (B, d) unit rows.
@@ -32,10 +33,15 @@ def siglip(x: Tensor, y: Tensor, scale: Tensor, groups: Tensor | None = None, bi
     """
     dtype = torch.promote_types(x.dtype, torch.float32)
     with torch.autocast(x.device.type, enabled=False):
-        logits = scale.to(dtype) * (x.to(dtype) @ y.to(dtype).T)
-        if bias is not None:
-            logits = logits + bias.to(dtype)
-        if groups is None:
-            groups = torch.arange(len(x), device=x.device).unsqueeze(1)
-        signs = torch.where(positives_of(groups), 1.0, -1.0).to(dtype)
-        return -F.logsigmoid(signs * logits).sum() / len(x)
+        x, y, scale = x.to(dtype), y.to(dtype), scale.to(dtype)
+        bias = x.new_zeros(()) if bias is None else bias.to(dtype)
+        columns = gather_columns(y, groups)
+        # -ln sigmoid(z) = softplus(z) - z: the positives' own part is linear in the logits.
+        each = softplus_sums(x, columns.values, scale, bias)
+        if columns.groups is None:
+            each = each - (scale * torch.linalg.vecdot(x, y) + bias)
+        else:
+            positives = Positives(columns.groups)
+            sums = positives.sums(columns.values, columns.own)
+            each = each - (scale * torch.linalg.vecdot(x, sums) + bias * positives.counts[columns.own].to(dtype))
+        return sum_over_processes(each.sum() / max(len(columns.values), 1))

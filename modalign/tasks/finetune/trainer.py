@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 
 from modalign.align.cache import FeatureTable
+from modalign.align.collate import Collator, Places
 from modalign.align.config import Pair, Recipe
-from modalign.align.data import AlignmentDataset, Collator, Item, Places
+from modalign.align.data import AlignmentDataset, Item
 from modalign.align.manifest import Manifest
 from modalign.align.sampler import generator_for
 from modalign.align.signal_cache import SignalCache
@@ -158,7 +159,7 @@ class FinetuneTrainer(AlignmentTrainer):
         output = model(inputs["inputs"], inputs["rows"])
         loss = self.criterion(output.head, inputs["targets"])
         if self.recipe.pairs:
-            loss = loss + self.pair_losses(output.aligned, inputs["pairs"])
+            loss = loss + self.objective(output.aligned, inputs, self.progress)
         return (loss, output) if return_outputs else loss
 
     def _figures(self, eval_dataset: Any = None) -> dict[str, float]:
