@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainerControl
+from transformers import TrainerCallback, TrainerControl
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import rotate_checkpoints
 
@@ -21,6 +22,7 @@ from modalign.align.config import Recipe
 from modalign.align.data import AlignmentDataset, check_captions, count_pairs, encode_frozen
 from modalign.align.embed import evaluate_pairs
 from modalign.align.gradcache import gradcache, refuse_batch_norm
+from modalign.align.lora import unwrapped
 from modalign.align.manifest import Manifest
 from modalign.align.model import AlignmentModel
 from modalign.align.objective import Objective
@@ -28,6 +30,8 @@ from modalign.align.objective_state import PairRows, load_state, save_state
 from modalign.align.sampler import EpochBatchSampler, generator_for
 from modalign.align.signal_cache import SignalCache
 from modalign.align.solving import solve_projections
+from modalign.align.tuning import layer_rates
+from modalign.align.updates import RunningMean, UpdatingTrainer, optimizer_class
 from modalign.errors import ManifestError, ModelError, RecipeError, suggest
 from modalign.modalities.base import Encoder, Processing
 
@@ -38,7 +42,7 @@ NOTED = 10_000
 """How many items of a tower that is not cached are processed in advance to count what would be cut."""
 
 
-class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no types
+class AlignmentTrainer(UpdatingTrainer):
     """Trains an AlignmentModel by a recipe.
 
     Checkpoints, resume, schedulers, mixed precision, TensorBoard and callbacks are transformers' own. Gradient
@@ -110,14 +114,19 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         self._fit_processing(model)
         if fit_encoders:
             self._fit_encoders(model)
+        t = recipe.training
+        self.rates = layer_rates(towers, t.layer_decay)
+        whole = model if trained is None else trained
+        self.ema = RunningMean(whole, t.ema) if t.ema else None
         args = training_arguments(recipe, out, len(self.train_rows), evaluate=val is not None)
         super().__init__(
-            model=model if trained is None else trained,
+            model=whole,
             args=args,
             data_collator=lambda items: items,
             train_dataset=self.train_rows,
             eval_dataset=self.val_rows,
-            callbacks=[_EachUpdate(self), _EachEpoch(self), *callbacks],
+            callbacks=[_EachUpdate(self), _EachEpoch(self), *([self.ema] if self.ema else []), *callbacks],
+            optimizer_cls_and_kwargs=optimizer_class(t),
         )
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
@@ -161,12 +170,11 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         """Let encoders take constants from the training rows, and from nothing else."""
         for name in model.towers:
             tower = model.tower(name)
-            # (What LoRA wraps takes no constants: only encoders that train nothing do.)
-            fits = isinstance(tower.encoder, Encoder) and type(tower.encoder).fit is not Encoder.fit
-            if fits and name not in model.started:
+            encoder = unwrapped(tower.encoder)
+            if name not in model.started and type(encoder).fit is not Encoder.fit:
                 windows = (w for signal in self._signals(name) for w in tower.processing.segments(signal))
                 generator = generator_for(self.recipe.seed, 0, "", f"{name}.fit")
-                tower.encoder.fit((tower.processing(window) for window in windows), generator)
+                encoder.fit((tower.processing(window) for window in windows), generator)
 
     def _signals(self, tower: str) -> Iterable[Any]:
         for i in range(len(self.train_rows)):
@@ -269,7 +277,8 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Embed the whole val split, and compute the pairs' figures and the evaluators'."""
-        metrics = self._figures(eval_dataset)
+        with self.ema.applied() if self.ema else nullcontext():
+            metrics = self._figures(eval_dataset)
         named = {f"{metric_key_prefix}_{key}": value for key, value in metrics.items()}
         named[f"{metric_key_prefix}_best"] = self._best_figure(metrics)
         self.log(named)
@@ -313,6 +322,8 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
             staged = run / checkpoint.STAGING / name
             self.state.save_to_json(str(staged / "trainer_state.json"))
             save_state(self.objective, [row.id for row in self.train_rows.manifest.rows], staged)
+            if self.ema:
+                self.ema.save(staged)
             checkpoint.commit(staged, run / name)
             rotate_checkpoints(
                 str(run),
