@@ -54,13 +54,15 @@ def embed_split(
         dataset: a split, built with `train=False`.
         tower: the tower's name.
         batch_size: rows encoded at a time.
-        table: the tower's cached features, if it is frozen.
+        table: the tower's cached features, if it is frozen; None: those that the dataset has.
         advance: called with the number of rows done, for a progress bar.
 
     Raises:
         ReadError: a source cannot be read.
     """
     part = model.tower(tower)
+    if table is None and part.frozen and tower in dataset.cached:
+        table = dataset.tables[tower]
     present = [i for i in range(len(dataset)) if dataset.options_of(i, tower)]
     contents: list[str] = []
     chunks: list[Tensor] = []

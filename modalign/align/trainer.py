@@ -19,8 +19,9 @@ from modalign.align.arguments import training_arguments
 from modalign.align.cache import FeatureTable
 from modalign.align.collate import Collator
 from modalign.align.config import Recipe
-from modalign.align.data import AlignmentDataset, check_captions, count_pairs, encode_frozen
+from modalign.align.data import AlignmentDataset, check_captions, count_pairs
 from modalign.align.embed import evaluate_pairs
+from modalign.align.encode import encode_frozen
 from modalign.align.lora import unwrapped
 from modalign.align.manifest import Manifest
 from modalign.align.model import AlignmentModel
@@ -182,13 +183,15 @@ class AlignmentTrainer(UpdatingTrainer):
             if not tower.frozen:
                 self._note_cut(name)
                 continue
-            for split, rows in (("train", self.train_rows), ("val", self.val_rows)):
-                if rows is not None:
-                    tables[split][name] = encode_frozen(model, rows, name, self.recipe.training.batch_size)
-                    rows.cached.add(name)
+            given = {"train": self.train_rows} | ({} if self.val_rows is None else {"val": self.val_rows})
+            with self.args.main_process_first(desc="encoding frozen towers"):
+                found, notes = encode_frozen(model, list(given.values()), name)
+            for split, rows, table in zip(given, given.values(), found):
+                tables[split][name] = rows.tables[name] = table
+                rows.cached.add(name)
             if name not in model.started:
-                tower.projection.fit(tables["train"][name].features.to(model.device))
-            self.notes += [f"{name}: {note}" for note in tower.processing.notes()]
+                tower.projection.fit(tables["train"][name])
+            self.notes += [f"{name}: {note}" for note in (*tower.processing.notes(), *notes)]
         self.notes += solve_projections(model, self.train_rows, tables["train"], self.recipe)
         return tables
 
