@@ -32,6 +32,7 @@ from modalign.align.signal_cache import SignalCache
 from modalign.align.solving import solve_projections
 from modalign.align.tuning import layer_rates
 from modalign.align.updates import RunningMean, UpdatingTrainer, optimizer_class
+from modalign.align.watch import Watch
 from modalign.errors import ManifestError, ModelError, RecipeError, suggest
 from modalign.modalities.base import Encoder, Processing
 
@@ -110,6 +111,7 @@ class AlignmentTrainer(UpdatingTrainer):
             self._fit_encoders(model)
         t = recipe.training
         self.rates = layer_rates(towers, t.layer_decay)
+        self.watch = Watch(model, recipe.pairs)
         whole = model if trained is None else trained
         self.ema = RunningMean(whole, t.ema) if t.ema else None
         args = training_arguments(recipe, out, len(self.train_rows), evaluate=val is not None)
@@ -119,7 +121,7 @@ class AlignmentTrainer(UpdatingTrainer):
             data_collator=lambda items: items,
             train_dataset=self.train_rows,
             eval_dataset=self.val_rows,
-            callbacks=[_EachUpdate(), _EachEpoch(self), *([self.ema] if self.ema else []), *callbacks],
+            callbacks=[_EachUpdate(), _EachEpoch(self), self.watch, *([self.ema] if self.ema else []), *callbacks],
             optimizer_cls_and_kwargs=optimizer_class(t),
         )
         self.remove_callback(ProgressCallback)
@@ -230,9 +232,14 @@ class AlignmentTrainer(UpdatingTrainer):
         self, model: nn.Module, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The weighted sum of the recipe's losses; a mean over the batch's rows."""
+        self.watch.saw(inputs["pairs"])
         output = model(inputs["inputs"])
         loss = self.objective(output, inputs, self.progress)
         return (loss, output) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """transformers' own, with what the watch has to say of the step."""
+        super().log(self.watch.complete(logs), *args, **kwargs)
 
     @property
     def progress(self) -> float:
@@ -268,7 +275,7 @@ class AlignmentTrainer(UpdatingTrainer):
         rows = eval_dataset if eval_dataset is not None else self.val_rows
         assert isinstance(rows, AlignmentDataset)
         tables = self.tables["val"] if rows is self.val_rows else {}
-        metrics = evaluate_pairs(self.model, rows, self.recipe.pairs, self.objective, tables)
+        metrics = evaluate_pairs(self.model, rows, self.recipe.pairs, self.objective, tables, look=self.watch.pair)
         for evaluator in self.evaluators:
             metrics |= evaluator(self.model, rows)
         return metrics
