@@ -19,8 +19,9 @@ from modalign.align.arguments import training_arguments
 from modalign.align.cache import FeatureTable
 from modalign.align.collate import Collator
 from modalign.align.config import Recipe
-from modalign.align.data import AlignmentDataset, check_captions, count_pairs, encode_frozen
+from modalign.align.data import AlignmentDataset, check_captions, count_pairs
 from modalign.align.embed import evaluate_pairs
+from modalign.align.encode import encode_frozen
 from modalign.align.gradcache import gradcache, refuse_batch_norm
 from modalign.align.lora import unwrapped
 from modalign.align.manifest import Manifest
@@ -32,6 +33,7 @@ from modalign.align.signal_cache import SignalCache
 from modalign.align.solving import solve_projections
 from modalign.align.tuning import layer_rates
 from modalign.align.updates import RunningMean, UpdatingTrainer, optimizer_class
+from modalign.align.watch import Watch
 from modalign.errors import ManifestError, ModelError, RecipeError, suggest
 from modalign.modalities.base import Encoder, Processing
 
@@ -116,6 +118,7 @@ class AlignmentTrainer(UpdatingTrainer):
             self._fit_encoders(model)
         t = recipe.training
         self.rates = layer_rates(towers, t.layer_decay)
+        self.watch = Watch(model, recipe.pairs)
         whole = model if trained is None else trained
         self.ema = RunningMean(whole, t.ema) if t.ema else None
         args = training_arguments(recipe, out, len(self.train_rows), evaluate=val is not None)
@@ -125,7 +128,7 @@ class AlignmentTrainer(UpdatingTrainer):
             data_collator=lambda items: items,
             train_dataset=self.train_rows,
             eval_dataset=self.val_rows,
-            callbacks=[_EachUpdate(self), _EachEpoch(self), *([self.ema] if self.ema else []), *callbacks],
+            callbacks=[_EachUpdate(self), _EachEpoch(self), self.watch, *([self.ema] if self.ema else []), *callbacks],
             optimizer_cls_and_kwargs=optimizer_class(t),
         )
         self.remove_callback(ProgressCallback)
@@ -189,13 +192,15 @@ class AlignmentTrainer(UpdatingTrainer):
             if not tower.frozen:
                 self._note_cut(name)
                 continue
-            for split, rows in (("train", self.train_rows), ("val", self.val_rows)):
-                if rows is not None:
-                    tables[split][name] = encode_frozen(model, rows, name, self.recipe.training.batch_size)
-                    rows.cached.add(name)
+            given = {"train": self.train_rows} | ({} if self.val_rows is None else {"val": self.val_rows})
+            with self.args.main_process_first(desc="encoding frozen towers"):
+                found, notes = encode_frozen(model, list(given.values()), name)
+            for split, rows, table in zip(given, given.values(), found):
+                tables[split][name] = rows.tables[name] = table
+                rows.cached.add(name)
             if name not in model.started:
-                tower.projection.fit(tables["train"][name].features.to(model.device))
-            self.notes += [f"{name}: {note}" for note in tower.processing.notes()]
+                tower.projection.fit(tables["train"][name])
+            self.notes += [f"{name}: {note}" for note in (*tower.processing.notes(), *notes)]
         self.notes += solve_projections(model, self.train_rows, tables["train"], self.recipe)
         return tables
 
@@ -251,9 +256,14 @@ class AlignmentTrainer(UpdatingTrainer):
         self, model: nn.Module, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The weighted sum of the recipe's losses; a mean over the batch's rows."""
+        self.watch.saw(inputs["pairs"])
         output = model(inputs["inputs"])
         loss = self.objective(output, inputs, self.progress)
         return (loss, output) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """transformers' own, with what the watch has to say of the step."""
+        super().log(self.watch.complete(logs), *args, **kwargs)
 
     @property
     def progress(self) -> float:
@@ -289,7 +299,7 @@ class AlignmentTrainer(UpdatingTrainer):
         rows = eval_dataset if eval_dataset is not None else self.val_rows
         assert isinstance(rows, AlignmentDataset)
         tables = self.tables["val"] if rows is self.val_rows else {}
-        metrics = evaluate_pairs(self.model, rows, self.recipe.pairs, self.objective, tables)
+        metrics = evaluate_pairs(self.model, rows, self.recipe.pairs, self.objective, tables, look=self.watch.pair)
         for evaluator in self.evaluators:
             metrics |= evaluator(self.model, rows)
         return metrics
