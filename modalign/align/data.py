@@ -6,6 +6,7 @@ import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import and_
 from typing import Any
 
@@ -121,6 +122,7 @@ class AlignmentDataset(Dataset[Item]):
         self.cached: set[str] = set()
         self._signals: dict[Key, Signal] = {}
         self._contents: dict[Key, str] = {}
+        self._towers: dict[int, tuple[str, ...]] = {}
         self._budget = 1 << 29  # bytes of signals kept in memory
 
     def with_manifest(self, manifest: Manifest) -> AlignmentDataset:
@@ -128,7 +130,11 @@ class AlignmentDataset(Dataset[Item]):
         other = copy.copy(self)
         other.manifest, other.train = manifest, False
         other.augmentations = {name: [] for name in self.augmentations}
-        other.cached, other._signals = set(), {}  # what is known of an item's content holds for any rows
+        other.cached, other._signals, other._towers = (
+            set(),
+            {},
+            {},
+        )  # what is known of an item's content holds for any rows
         return other
 
     def __len__(self) -> int:
@@ -219,6 +225,13 @@ class AlignmentDataset(Dataset[Item]):
             inputs[tower] = self.processing[tower](signal)
         return Item(i, keys, contents, inputs, row.labels)
 
+    def towers_of(self, epoch: int, i: int) -> tuple[str, ...]:
+        """The towers that the row has in an epoch, as its `Item` has them, without reading it."""
+        if i not in self._towers:
+            self._towers[i] = tuple(tower for tower in self.modalities if self.options_of(i, tower))
+        dropped = self._dropped(epoch, i)
+        return tuple(tower for tower in self._towers[i] if tower not in dropped)
+
     def _dropped(self, epoch: int, i: int) -> set[str]:
         """The modalities that the row goes without in this epoch: two at least are left to it."""
         if not (self.train and self.modality_dropout):
@@ -272,20 +285,20 @@ class Collator:
         """The batch, and where in it each item is: tower -> position in the batch -> row of the tower's inputs."""
         inputs: dict[str, dict[str, Tensor]] = {}
         place: Places = {}
-        identity: Places = {}  # tower -> position in the batch -> number of the item
+        identity: Places = {}  # tower -> position in the batch -> number of the item, the same in every process
         for tower in self.processing:
             present = [n for n, item in enumerate(items) if tower in item.contents]
-            numbers: dict[str, int] = {}
-            identity[tower] = {n: numbers.setdefault(items[n].contents[tower], len(numbers)) for n in present}
+            identity[tower] = {n: stable_number(items[n].contents[tower]) for n in present}
             if tower in self.augmented:
                 place[tower] = {n: k for k, n in enumerate(present)}
                 unique = present
             else:
-                place[tower] = identity[tower]
                 first: dict[int, int] = {}
                 for n, number in identity[tower].items():
                     first.setdefault(number, n)
-                unique = list(first.values())  # in the order of the numbers
+                unique = list(first.values())
+                order = {number: k for k, number in enumerate(first)}
+                place[tower] = {n: order[number] for n, number in identity[tower].items()}
             if not unique:
                 continue
             if tower in self.tables:
@@ -293,24 +306,36 @@ class Collator:
             else:
                 processed = [items[n].inputs[tower] for n in unique]
                 inputs[tower] = self.processing[tower].collate([p for p in processed if p is not None])
-        labels = label_numbers([item.labels for item in items]) if self.by_label else None
         rows = [item.row for item in items]
-        pairs = [pair_batch(pair, place, identity, rows, labels) for pair in self.pairs]
+        labels = label_numbers([item.labels for item in items], rows) if self.by_label else None
+        have = getattr(items, "have", None)  # see `processes.Share`
+        pairs = [pair_batch(pair, place, identity, rows, labels, have) for pair in self.pairs]
         batch: dict[str, Any] = {"inputs": inputs, "pairs": [vars(p) for p in pairs if p is not None]}
         if self.views:
-            batch["views"] = [vars(view) for view in views_of(place, identity, rows, labels)]
+            batch["views"] = [vars(view) for view in views_of(place, identity, rows, labels, have)]
         return batch, place
 
 
-def label_numbers(labels: Sequence[tuple[str, ...]]) -> list[int]:
+@lru_cache(maxsize=1 << 16)
+def stable_number(content: str) -> int:
+    """63 bits of a text's hash: equal in every process where the texts are.
+
+    Example:
+        >>> stable_number("a low tone")
+        21740415948319500
+    """
+    return int.from_bytes(hashlib.blake2b(content.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def label_numbers(labels: Sequence[tuple[str, ...]], rows: Sequence[int]) -> list[int]:
     """A number for each row's set of labels; rows without labels share theirs with none.
 
     Example:
-        >>> label_numbers([("a",), ("b", "a"), (), ("a", "b"), ()])
-        [0, 1, -3, 1, -5]
+        >>> a, both, none, again, other = label_numbers([("a",), ("b", "a"), (), ("a", "b"), ()], range(5))
+        >>> both == again, a == both, none, other
+        (True, False, -3, -5)
     """
-    numbers: dict[frozenset[str], int] = {}
-    return [numbers.setdefault(frozenset(own), len(numbers)) if own else -1 - n for n, own in enumerate(labels)]
+    return [stable_number("\0".join(sorted(set(own)))) if own else -1 - row for own, row in zip(labels, rows)]
 
 
 def count_pairs(dataset: AlignmentDataset, pairs: Sequence[Pair]) -> dict[tuple[str, str], int]:

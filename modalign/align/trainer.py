@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from accelerate.data_loader import prepare_data_loader
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -19,11 +20,12 @@ from modalign.align.cache import FeatureTable
 from modalign.align.config import Recipe
 from modalign.align.data import AlignmentDataset, Collator, check_captions, count_pairs, encode_frozen
 from modalign.align.embed import evaluate_pairs
-from modalign.align.gradcache import gradcache, refuse_batch_norm
+from modalign.align.gradcache import gradcache
 from modalign.align.manifest import Manifest
-from modalign.align.model import AlignmentModel
+from modalign.align.model import AlignmentModel, AlignmentOutput
 from modalign.align.objective import Objective
 from modalign.align.objective_state import PairRows, load_state, save_state
+from modalign.align.processes import Shares, average_gradients, check_cut, fill, from_main, touch_one
 from modalign.align.sampler import EpochBatchSampler, generator_for
 from modalign.align.signal_cache import SignalCache
 from modalign.align.solving import solve_projections
@@ -97,39 +99,32 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         self._check_val()
         if trained is None and not any(p.requires_grad for p in model.parameters()):
             raise RecipeError("the recipe leaves nothing to train; set temperature.learnable: true")
-        if recipe.training.micro_batch:
-            if trained is not None:
-                raise RecipeError(
-                    "training.micro_batch: is for contrastive training; leave it out where a head is trained"
-                )
-            refuse_batch_norm(model, "training.micro_batch", "a micro-batch")
+        args = training_arguments(recipe, out, len(self.train_rows), evaluate=val is not None)
+        check_cut(model, self.objective, recipe, args.world_size, trained is not None)
         self.notes: list[str] = []
         self._fit_processing(model)
         if fit_encoders:
             self._fit_encoders(model)
-        args = training_arguments(recipe, out, len(self.train_rows), evaluate=val is not None)
         super().__init__(
             model=model if trained is None else trained,
             args=args,
             data_collator=lambda items: items,
             train_dataset=self.train_rows,
             eval_dataset=self.val_rows,
-            callbacks=[_EachUpdate(), _EachEpoch(self), *callbacks],
+            callbacks=[_EachUpdate(self.objective), _EachEpoch(self), *callbacks],
         )
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
         if self.args.world_size > 1:
-            raise RecipeError(
-                "training across processes is not supported yet: each would contrast only its own rows. "
-                "Run one process, without torchrun or accelerate launch"
-            )
+            touch_one(model)
         self.tables = self._encode_frozen(model)
         self._pair_rows = PairRows.of(model, self.train_rows, self.tables["train"], recipe.pairs)
         self.objective.start(self._pair_rows)
         self.objective.to(self.args.device)
         self._staging = False
         if val is not None and recipe.training.best != "auto":
-            self._best_figure(self._figures())  # a name that no figure has is refused now, and not after an epoch
+            # A name that no figure has is refused now, and not after an epoch.
+            self._best_figure(from_main(self._figures, self.args.device))
         self.control: TrainerControl
 
     # What is done once, before training
@@ -203,16 +198,19 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of rows, equal items once."""
         sampler = EpochBatchSampler(len(self.train_rows), self.recipe.training.batch_size, self.recipe.seed)
-        workers = self.recipe.training.workers
+        workers, count = self.recipe.training.workers, self.args.world_size
         loader = DataLoader(
-            self.train_rows,
+            self.train_rows if count == 1 else Shares(self.train_rows, self.args.process_index, count),
             batch_sampler=sampler,
             collate_fn=self._collator(),
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
-        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
+        # Each process's loader yields its own shares, so accelerate is told of no other.
+        prepared: DataLoader[Any] = prepare_data_loader(
+            loader, self.accelerator.device, num_processes=1, process_index=0, put_on_device=True
+        )
         return prepared
 
     def _collator(self) -> Collator:
@@ -222,18 +220,22 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """The gradient of a batch, in one piece or by micro-batches."""
         size = self.recipe.training.micro_batch
+        count = self.args.world_size
         if size is None:
             whole: Tensor = super().training_step(model, inputs, num_items_in_batch)
-            return whole
+            return whole / count
         model.train()
         inputs = self._prepare_inputs(inputs)
         steps = self.current_gradient_accumulation_steps
-        return gradcache(
-            model,
-            inputs["inputs"],
-            lambda output: self.objective(output, inputs, self.progress) / steps,
-            size,
-            self.accelerator.backward,
+        return (
+            gradcache(
+                model,
+                inputs["inputs"],
+                lambda output: self._loss(output, inputs) / steps,
+                size,
+                self.accelerator.backward,
+            )
+            / count
         )
 
     def compute_loss(
@@ -241,8 +243,16 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
     ) -> Any:
         """The weighted sum of the recipe's losses; a mean over the batch's rows."""
         output = model(inputs["inputs"])
-        loss = self.objective(output, inputs, self.progress)
+        loss = self._loss(output, inputs)
         return (loss, output) if return_outputs else loss
+
+    def _loss(self, output: AlignmentOutput, inputs: Mapping[str, Any]) -> Tensor:
+        """The objective, times the number of processes: DistributedDataParallel averages their gradients."""
+        count = self.args.world_size
+        if count > 1:
+            output = fill(output, self.model)
+        loss: Tensor = self.objective(output, inputs, self.progress)
+        return loss * count
 
     @property
     def progress(self) -> float:
@@ -266,7 +276,7 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Embed the whole val split, and compute the pairs' figures and the evaluators'."""
-        metrics = self._figures(eval_dataset)
+        metrics = from_main(lambda: self._figures(eval_dataset), self.args.device)
         named = {f"{metric_key_prefix}_{key}": value for key, value in metrics.items()}
         named[f"{metric_key_prefix}_best"] = self._best_figure(metrics)
         self.log(named)
@@ -336,7 +346,18 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
 
 
 class _EachUpdate(TrainerCallback):  # type: ignore[misc]
-    """Clamp the temperature after each update, as CLIP and CLAP do."""
+    """Clamp the temperature after each update, as CLIP and CLAP do; across processes, keep a loss's weights equal."""
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if args.process_index:
+            torch.manual_seed(args.seed + args.process_index)  # dropout is not the same in all
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if args.world_size > 1:
+            average_gradients(self.objective)
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         model.temperature.clamp_()
