@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from torch import Tensor
@@ -48,12 +50,11 @@ class Collator:
         """The batch, and where in it each item is: tower -> position in the batch -> row of the tower's inputs."""
         inputs: dict[str, dict[str, Tensor]] = {}
         place: Places = {}
-        identity: Places = {}  # tower -> position in the batch -> number of the item
+        identity: Places = {}  # tower -> position in the batch -> number of the item, the same in every process
         further: dict[str, Further] = {}
         for tower in self.processing:
             present = [n for n, item in enumerate(items) if tower in item.contents]
-            numbers: dict[str, int] = {}
-            identity[tower] = {n: numbers.setdefault(items[n].contents[tower], len(numbers)) for n in present}
+            identity[tower] = {n: stable_number(items[n].contents[tower]) for n in present}
             entries: list[tuple[Key, dict[str, Tensor] | None]] = []
             at: dict[str, int] = {}  # content -> row of the tower's inputs
             place[tower] = {}
@@ -70,12 +71,13 @@ class Collator:
                 inputs[tower] = {POOLED: self.tables[tower].take([key for key, _ in entries])}
             else:
                 inputs[tower] = self.processing[tower].collate([given for _, given in entries if given is not None])
-        labels = label_numbers([item.labels for item in items]) if self.by_label else None
         rows = [item.row for item in items]
-        pairs = [pair_batch(pair, place, identity, rows, labels, further) for pair in self.pairs]
+        labels = label_numbers([item.labels for item in items], rows) if self.by_label else None
+        have = getattr(items, "have", None)  # see `processes.Share`
+        pairs = [pair_batch(pair, place, identity, rows, labels, further, have) for pair in self.pairs]
         batch: dict[str, Any] = {"inputs": inputs, "pairs": [vars(p) for p in pairs if p is not None]}
         if self.views:
-            batch["views"] = [vars(view) for view in views_of(place, identity, rows, labels)]
+            batch["views"] = [vars(view) for view in views_of(place, identity, rows, labels, have)]
         return batch, place
 
     def _further(
@@ -98,12 +100,23 @@ class Collator:
         return found
 
 
-def label_numbers(labels: Sequence[tuple[str, ...]]) -> list[int]:
+@lru_cache(maxsize=1 << 16)
+def stable_number(content: str) -> int:
+    """63 bits of a text's hash: equal in every process where the texts are.
+
+    Example:
+        >>> stable_number("a low tone")
+        21740415948319500
+    """
+    return int.from_bytes(hashlib.blake2b(content.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def label_numbers(labels: Sequence[tuple[str, ...]], rows: Sequence[int]) -> list[int]:
     """A number for each row's set of labels; rows without labels share theirs with none.
 
     Example:
-        >>> label_numbers([("a",), ("b", "a"), (), ("a", "b"), ()])
-        [0, 1, -3, 1, -5]
+        >>> a, both, none, again, other = label_numbers([("a",), ("b", "a"), (), ("a", "b"), ()], range(5))
+        >>> both == again, a == both, none, other
+        (True, False, -3, -5)
     """
-    numbers: dict[frozenset[str], int] = {}
-    return [numbers.setdefault(frozenset(own), len(numbers)) if own else -1 - n for n, own in enumerate(labels)]
+    return [stable_number("\0".join(sorted(set(own)))) if own else -1 - row for own, row in zip(labels, rows)]

@@ -110,12 +110,12 @@ class Objective(nn.Module):
         loss: Tensor = sum(e.sum() for e in output.embeddings.values()) * 0.0 + output.scale * 0.0
         for term in self._terms():
             groups = batch.get("views", ()) if term.any_number else batch["pairs"]
-            total = sum(len(group["rows"]) for group in groups)
+            total = sum(group["size"] for group in groups)
             for group in groups:
                 one = term.of(VIEWS if term.any_number else edge(group["a"], group["b"]), progress is not None)
                 if len(group["index"]) < one.least_views:
                     continue
-                weight = len(group["rows"]) / total if term.any_number else group["weight"]
+                weight = group["size"] / total if term.any_number else group["weight"]
                 loss = loss + term.weight * weight * one(inputs_of(output, group, progress or 0.0))
         return loss
 

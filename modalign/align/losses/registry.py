@@ -134,6 +134,11 @@ def list_losses() -> list[str]:
     return sorted(_losses)
 
 
+def distributed_losses() -> list[str]:
+    """Names of those that are right across processes."""
+    return [name for name in list_losses() if _losses[name].distributed]
+
+
 class Loss(nn.Module):
     """A loss with its options bound.
 
