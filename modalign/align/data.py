@@ -1,12 +1,11 @@
-"""From rows to batches: reading, augmenting and processing a row; equal items once a batch; pairs by row."""
+"""From rows to items: choosing a caption, reading, augmenting and processing."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from operator import and_
 from typing import Any
 
@@ -16,10 +15,10 @@ from torch.utils.data import Dataset
 
 from modalign.align.cache import FeatureTable
 from modalign.align.config import Pair
+from modalign.align.hard_captions import hard_captions
 from modalign.align.manifest import Manifest, Row
 from modalign.align.mode import in_eval
-from modalign.align.model import POOLED, AlignmentModel, Tower
-from modalign.align.pairs import pair_batch, views_of
+from modalign.align.model import AlignmentModel, Tower
 from modalign.align.sampler import choice_for, generator_for
 from modalign.align.signal_cache import SignalCache, load_prepared
 from modalign.errors import ManifestError, ReadError
@@ -27,8 +26,6 @@ from modalign.modalities.base import Augmentation, Processing, Signal, augment
 
 Key = tuple[Any, ...]
 """Which item: the text, or the source and what the manifest says of it."""
-Places = dict[str, dict[int, int]]
-"""Tower -> position in a batch -> a number."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,8 @@ class Item:
         contents: tower -> what makes it equal to another row's item: the text, or the signal's hash.
         inputs: tower -> processed inputs, or None where the tower's features are cached.
         labels: of the row.
+        captions: tower -> "hard" and "parts" -> further captions of the row, for losses that take them.
+        said: (tower, caption) -> processed inputs of these, or None.
     """
 
     row: int
@@ -48,6 +47,8 @@ class Item:
     contents: Mapping[str, str]
     inputs: Mapping[str, dict[str, Tensor] | None]
     labels: tuple[str, ...] = ()
+    captions: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    said: Mapping[tuple[str, str], dict[str, Tensor] | None] = field(default_factory=dict)
 
 
 def captions_of(
@@ -85,6 +86,8 @@ class AlignmentDataset(Dataset[Item]):
             tower, else those of the recordings that the row has; a modality's own where a tower has none here.
         cache: where signals whose preparation is costly are kept, or None.
         modality_dropout: chance that a training row goes without one of its modalities, while two are left to it.
+        captions: further captions that the losses take: "hard", "parts".
+        rules: by which hard captions are made, beside the manifest's (`align/hard_captions.py`).
     """
 
     def __init__(
@@ -96,9 +99,12 @@ class AlignmentDataset(Dataset[Item]):
         templates: Mapping[str, Sequence[str]] | None = None,
         cache: SignalCache | None = None,
         modality_dropout: float = 0.0,
+        captions: Collection[str] = (),
+        rules: Sequence[str] = (),
     ) -> None:
         self.manifest = manifest
         self.cache = cache
+        self.captions, self.rules = sorted(captions), list(rules)
         self.modality_dropout = modality_dropout
         self.seed = seed
         self.train = train
@@ -130,11 +136,8 @@ class AlignmentDataset(Dataset[Item]):
         other = copy.copy(self)
         other.manifest, other.train = manifest, False
         other.augmentations = {name: [] for name in self.augmentations}
-        other.cached, other._signals, other._towers = (
-            set(),
-            {},
-            {},
-        )  # what is known of an item's content holds for any rows
+        other._towers = {}
+        other.cached, other._signals = set(), {}  # what is known of an item's content holds for any rows
         return other
 
     def __len__(self) -> int:
@@ -152,6 +155,22 @@ class AlignmentDataset(Dataset[Item]):
         said = repr(sorted(row.fields[tower].items()))
         # Two modalities may read one file, and each makes another signal of it.
         return ((_source_key(row.sources[tower]), said, self.modalities[tower].name),)
+
+    def captions_for(self, index: int, tower: str, key: Key) -> dict[str, tuple[str, ...]]:
+        """Further captions of a row whose caption is `key`, as far as losses take them: see `Item.captions`."""
+        if not self.captions or self.modalities[tower].is_path:
+            return {}
+        said = self.manifest.rows[index].fields.get(tower, {})
+        found = {kind: tuple(said.get(kind, ())) for kind in self.captions}
+        if "hard" in found:
+            found["hard"] = tuple(dict.fromkeys((*found["hard"], *hard_captions(key[0], self.rules))))
+        return {kind: captions for kind, captions in found.items() if captions}
+
+    def keys_of(self, index: int, tower: str) -> tuple[Key, ...]:
+        """Every key that can be needed of this row in this tower: its own, and those of its further captions."""
+        own = self.options_of(index, tower)
+        further = [(c,) for key in own for said in self.captions_for(index, tower, key).values() for c in said]
+        return tuple(dict.fromkeys((*own, *further)))
 
     def _recordings(self, row: Row) -> list[str]:
         return [name for name, kind in self.modalities.items() if kind.is_path and name in row.sources]
@@ -204,15 +223,19 @@ class AlignmentDataset(Dataset[Item]):
         keys: dict[str, Key] = {}
         contents: dict[str, str] = {}
         inputs: dict[str, dict[str, Tensor] | None] = {}
+        captions: dict[str, dict[str, tuple[str, ...]]] = {}
+        said: dict[tuple[str, str], dict[str, Tensor] | None] = {}
         dropped = self._dropped(epoch, i)
         for tower in self.modalities:
             options = self.options_of(i, tower)
-            if not options:
+            if not options or tower in dropped:
                 continue
             pick = choice_for(self.seed, epoch, row.id, f"{tower}.caption", len(options)) if self.train else 0
             key = keys[tower] = options[pick]
-            if tower in dropped:
-                continue
+            captions[tower] = self.captions_for(i, tower, key)
+            for caption in (c for several in captions[tower].values() for c in several):
+                known = tower in self.cached
+                said[tower, caption] = None if known else self.processing[tower](self.signal(i, tower, (caption,)))
             if tower in self.cached:
                 contents[tower] = self._contents[key]
                 inputs[tower] = None
@@ -223,7 +246,7 @@ class AlignmentDataset(Dataset[Item]):
                 generator = generator_for(self.seed, epoch, row.id, tower)
                 signal = augment(self.processing[tower].crop(signal, generator), self.augmentations[tower], generator)
             inputs[tower] = self.processing[tower](signal)
-        return Item(i, keys, contents, inputs, row.labels)
+        return Item(i, keys, contents, inputs, row.labels, captions, said)
 
     def towers_of(self, epoch: int, i: int) -> tuple[str, ...]:
         """The towers that the row has in an epoch, as its `Item` has them, without reading it."""
@@ -254,90 +277,6 @@ def _source_key(source: Any) -> str:
     return digest(torch.as_tensor(source)) if hasattr(source, "shape") else str(source)
 
 
-class Collator:
-    """Items -> `{"inputs": ..., "pairs": ...}`: the mapping that the model and the loss take.
-
-    An item that stands in several rows (a caption) is encoded once, unless its tower is augmented; either way its
-    rows are positives of each other. With `by_label` so are rows with the same set of labels. With `views` the batch
-    also says which rows have which towers.
-    """
-
-    def __init__(
-        self,
-        dataset: AlignmentDataset,
-        pairs: Sequence[Pair],
-        tables: Mapping[str, FeatureTable],
-        by_label: bool = False,
-        views: bool = False,
-    ) -> None:
-        self.processing = dataset.processing
-        self.augmented = {name for name, random in dataset.random.items() if random and dataset.train}
-        self.pairs = list(pairs)
-        self.tables = tables
-        self.by_label = by_label
-        self.views = views
-
-    def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
-        """Batch the items."""
-        return self.batch(items)[0]
-
-    def batch(self, items: Sequence[Item]) -> tuple[dict[str, Any], Places]:
-        """The batch, and where in it each item is: tower -> position in the batch -> row of the tower's inputs."""
-        inputs: dict[str, dict[str, Tensor]] = {}
-        place: Places = {}
-        identity: Places = {}  # tower -> position in the batch -> number of the item, the same in every process
-        for tower in self.processing:
-            present = [n for n, item in enumerate(items) if tower in item.contents]
-            identity[tower] = {n: stable_number(items[n].contents[tower]) for n in present}
-            if tower in self.augmented:
-                place[tower] = {n: k for k, n in enumerate(present)}
-                unique = present
-            else:
-                first: dict[int, int] = {}
-                for n, number in identity[tower].items():
-                    first.setdefault(number, n)
-                unique = list(first.values())
-                order = {number: k for k, number in enumerate(first)}
-                place[tower] = {n: order[number] for n, number in identity[tower].items()}
-            if not unique:
-                continue
-            if tower in self.tables:
-                inputs[tower] = {POOLED: self.tables[tower].take([items[n].keys[tower] for n in unique])}
-            else:
-                processed = [items[n].inputs[tower] for n in unique]
-                inputs[tower] = self.processing[tower].collate([p for p in processed if p is not None])
-        rows = [item.row for item in items]
-        labels = label_numbers([item.labels for item in items], rows) if self.by_label else None
-        have = getattr(items, "have", None)  # see `processes.Share`
-        pairs = [pair_batch(pair, place, identity, rows, labels, have) for pair in self.pairs]
-        batch: dict[str, Any] = {"inputs": inputs, "pairs": [vars(p) for p in pairs if p is not None]}
-        if self.views:
-            batch["views"] = [vars(view) for view in views_of(place, identity, rows, labels, have)]
-        return batch, place
-
-
-@lru_cache(maxsize=1 << 16)
-def stable_number(content: str) -> int:
-    """63 bits of a text's hash: equal in every process where the texts are.
-
-    Example:
-        >>> stable_number("a low tone")
-        21740415948319500
-    """
-    return int.from_bytes(hashlib.blake2b(content.encode(), digest_size=8).digest(), "little") >> 1
-
-
-def label_numbers(labels: Sequence[tuple[str, ...]], rows: Sequence[int]) -> list[int]:
-    """A number for each row's set of labels; rows without labels share theirs with none.
-
-    Example:
-        >>> a, both, none, again, other = label_numbers([("a",), ("b", "a"), (), ("a", "b"), ()], range(5))
-        >>> both == again, a == both, none, other
-        (True, False, -3, -5)
-    """
-    return [stable_number("\0".join(sorted(set(own)))) if own else -1 - row for own, row in zip(labels, rows)]
-
-
 def count_pairs(dataset: AlignmentDataset, pairs: Sequence[Pair]) -> dict[tuple[str, str], int]:
     """(a, b) -> how many rows have both."""
     has = {name: [bool(dataset.options_of(i, name)) for i in range(len(dataset))] for name in dataset.modalities}
@@ -365,7 +304,7 @@ def encode_frozen(model: AlignmentModel, dataset: AlignmentDataset, tower: str, 
     """Encode every distinct item of a frozen tower once, in a fixed order and in fixed batches."""
     first: dict[Key, int] = {}
     for i in range(len(dataset)):
-        for key in dataset.options_of(i, tower):
+        for key in dataset.keys_of(i, tower):
             first.setdefault(key, i)
     part = model.tower(tower)
     table = FeatureTable(part.width)

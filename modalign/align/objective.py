@@ -72,6 +72,11 @@ class Objective(nn.Module):
         """Whether a loss takes any number of views, so that batches must say which rows have which."""
         return any(term.any_number for term in self._terms())
 
+    @property
+    def captions(self) -> set[str]:
+        """The kinds of further captions that losses take: "hard", "parts"."""
+        return {kind for loss in self.every() for kind in ("hard", "parts") if kind in loss.needs}
+
     def stateful(self) -> dict[str, StatefulLoss]:
         """Pair -> its losses' states, by a name that a checkpoint may use."""
         found = {}
@@ -124,6 +129,8 @@ def inputs_of(output: AlignmentOutput, group: Mapping[str, Any], progress: float
             names, index = names[::-1], index[::-1]
         for kind in ("hard", "parts"):
             where = group[kind]
+            if where is None:
+                continue
             extra |= {kind: output.embeddings[names[1]][where.clamp_min(0)], f"{kind}_mask": where >= 0}
     return LossInputs(
         tuple(output.embeddings[name][rows] for name, rows in zip(names, index)),

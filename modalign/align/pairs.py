@@ -13,6 +13,8 @@ from modalign.align.config import Pair
 
 Places = Mapping[str, Mapping[int, int]]
 """Tower -> position in a batch -> a number."""
+Further = Mapping[str, Mapping[int, Sequence[int]]]
+"""Kind of caption -> position in a batch -> rows of the tower's embeddings."""
 
 
 @dataclass
@@ -87,6 +89,7 @@ def pair_batch(
     identity: Places,
     rows: Sequence[int],
     labels: Sequence[int] | None = None,
+    further: Mapping[str, Further] | None = None,
     have: Sequence[Collection[str]] | None = None,
 ) -> PairBatch | None:
     """The rows that both towers of a pair have, or None where fewer than two do.
@@ -98,6 +101,7 @@ def pair_batch(
         rows: position in the batch -> position in the manifest.
         labels: number of the set of labels at each position of the batch, its own where a row has none; None: labels
             make no positives.
+        further: tower -> its rows' further captions.
         have: the towers of every row of a batch of which this is a process's part; None: it is the whole.
 
     Worked out on the CPU, with the batch, so that the training step waits for nothing on a GPU.
@@ -107,9 +111,16 @@ def pair_batch(
     if (len(shared) if size is None else size) < 2:
         return None
     views = view_batch((pair.a, pair.b), shared, place, identity, labels, rows, size)
-    return PairBatch(
-        **vars(views), a=pair.a, b=pair.b, weight=pair.weight, a_index=views.index[0], b_index=views.index[1]
-    )
+    a_index, b_index = views.index
+    found = PairBatch(**vars(views), a=pair.a, b=pair.b, weight=pair.weight, a_index=a_index, b_index=b_index)
+    for tower in (pair.a, pair.b):
+        for kind, of in (further or {}).get(tower, {}).items():
+            most = max((len(of.get(n, ())) for n in shared), default=0)
+            if most:
+                padded = [[*of.get(n, ()), *[-1] * (most - len(of.get(n, ())))] for n in shared]
+                found.captions = tower
+                setattr(found, kind, torch.tensor(padded))
+    return found
 
 
 def views_of(

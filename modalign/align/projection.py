@@ -63,6 +63,8 @@ class Projection(nn.Module):
             if width != dim:
                 raise RecipeError(f"projection.kind: identity needs dim = {width}, the encoder's width, not {dim}")
             self.layers = nn.Identity()
+        if config.frozen:
+            self.layers.requires_grad_(False)
 
     @torch.no_grad()
     def fit(self, features: Tensor) -> None:

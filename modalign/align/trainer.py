@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,19 @@ import torch
 from accelerate.data_loader import prepare_data_loader
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainerControl
+from transformers import TrainerCallback, TrainerControl
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import rotate_checkpoints
 
 from modalign.align import checkpoint
 from modalign.align.arguments import training_arguments
 from modalign.align.cache import FeatureTable
+from modalign.align.collate import Collator
 from modalign.align.config import Recipe
-from modalign.align.data import AlignmentDataset, Collator, check_captions, count_pairs, encode_frozen
+from modalign.align.data import AlignmentDataset, check_captions, count_pairs, encode_frozen
 from modalign.align.embed import evaluate_pairs
 from modalign.align.gradcache import gradcache
+from modalign.align.lora import unwrapped
 from modalign.align.manifest import Manifest
 from modalign.align.model import AlignmentModel, AlignmentOutput
 from modalign.align.objective import Objective
@@ -29,6 +32,8 @@ from modalign.align.processes import Shares, average_gradients, check_cut, fill,
 from modalign.align.sampler import EpochBatchSampler, generator_for
 from modalign.align.signal_cache import SignalCache
 from modalign.align.solving import solve_projections
+from modalign.align.tuning import layer_rates
+from modalign.align.updates import RunningMean, UpdatingTrainer, optimizer_class
 from modalign.errors import ManifestError, ModelError, RecipeError, suggest
 from modalign.modalities.base import Encoder, Processing
 
@@ -39,7 +44,7 @@ NOTED = 10_000
 """How many items of a tower that is not cached are processed in advance to count what would be cut."""
 
 
-class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no types
+class AlignmentTrainer(UpdatingTrainer):
     """Trains an AlignmentModel by a recipe.
 
     Checkpoints, resume, schedulers, mixed precision, TensorBoard and callbacks are transformers' own. Gradient
@@ -91,6 +96,8 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
             templates=recipe.templates,
             cache=cache,
             modality_dropout=recipe.training.modality_dropout,
+            captions=self.objective.captions,
+            rules=recipe.training.hard_captions,
         )
         self.val_rows = (
             None if val is None else AlignmentDataset(val, towers, recipe.seed, templates=recipe.templates, cache=cache)
@@ -105,13 +112,18 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         self._fit_processing(model)
         if fit_encoders:
             self._fit_encoders(model)
+        t = recipe.training
+        self.rates = layer_rates(towers, t.layer_decay)
+        whole = model if trained is None else trained
+        self.ema = RunningMean(whole, t.ema) if t.ema else None
         super().__init__(
-            model=model if trained is None else trained,
+            model=whole,
             args=args,
             data_collator=lambda items: items,
             train_dataset=self.train_rows,
             eval_dataset=self.val_rows,
-            callbacks=[_EachUpdate(self.objective), _EachEpoch(self), *callbacks],
+            callbacks=[_EachUpdate(self), _EachEpoch(self), *([self.ema] if self.ema else []), *callbacks],
+            optimizer_cls_and_kwargs=optimizer_class(t),
         )
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
@@ -153,12 +165,11 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         """Let encoders take constants from the training rows, and from nothing else."""
         for name in model.towers:
             tower = model.tower(name)
-            # (What LoRA wraps takes no constants: only encoders that train nothing do.)
-            fits = isinstance(tower.encoder, Encoder) and type(tower.encoder).fit is not Encoder.fit
-            if fits and name not in model.started:
+            encoder = unwrapped(tower.encoder)
+            if name not in model.started and type(encoder).fit is not Encoder.fit:
                 windows = (w for signal in self._signals(name) for w in tower.processing.segments(signal))
                 generator = generator_for(self.recipe.seed, 0, "", f"{name}.fit")
-                tower.encoder.fit((tower.processing(window) for window in windows), generator)
+                encoder.fit((tower.processing(window) for window in windows), generator)
 
     def _signals(self, tower: str) -> Iterable[Any]:
         for i in range(len(self.train_rows)):
@@ -227,16 +238,14 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         model.train()
         inputs = self._prepare_inputs(inputs)
         steps = self.current_gradient_accumulation_steps
-        return (
-            gradcache(
-                model,
-                inputs["inputs"],
-                lambda output: self._loss(output, inputs) / steps,
-                size,
-                self.accelerator.backward,
-            )
-            / count
+        loss = gradcache(
+            model,
+            inputs["inputs"],
+            lambda output: self._loss(output, inputs) / steps,
+            size,
+            self.accelerator.backward,
         )
+        return loss / count
 
     def compute_loss(
         self, model: nn.Module, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -276,7 +285,8 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Embed the whole val split, and compute the pairs' figures and the evaluators'."""
-        metrics = from_main(lambda: self._figures(eval_dataset), self.args.device)
+        with self.ema.applied() if self.ema else nullcontext():
+            metrics = from_main(lambda: self._figures(eval_dataset), self.args.device)
         named = {f"{metric_key_prefix}_{key}": value for key, value in metrics.items()}
         named[f"{metric_key_prefix}_best"] = self._best_figure(metrics)
         self.log(named)
@@ -320,6 +330,8 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
             staged = run / checkpoint.STAGING / name
             self.state.save_to_json(str(staged / "trainer_state.json"))
             save_state(self.objective, [row.id for row in self.train_rows.manifest.rows], staged)
+            if self.ema:
+                self.ema.save(staged)
             checkpoint.commit(staged, run / name)
             rotate_checkpoints(
                 str(run),
@@ -348,8 +360,8 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
 class _EachUpdate(TrainerCallback):  # type: ignore[misc]
     """Clamp the temperature after each update, as CLIP and CLAP do; across processes, keep a loss's weights equal."""
 
-    def __init__(self, objective: Objective) -> None:
-        self.objective = objective
+    def __init__(self, trainer: AlignmentTrainer) -> None:
+        self.trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if args.process_index:
@@ -357,10 +369,11 @@ class _EachUpdate(TrainerCallback):  # type: ignore[misc]
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if args.world_size > 1:
-            average_gradients(self.objective)
+            average_gradients(self.trainer.objective)
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         model.temperature.clamp_()
+        self.trainer.objective.zero_grad()  # transformers clears the gradients of the model alone
 
 
 class _EachEpoch(TrainerCallback):  # type: ignore[misc]

@@ -38,8 +38,8 @@ def command(
 
       torchrun --nproc-per-node 2 -m modalign train motion --data windows.csv --out runs/four
     """
-    from modalign.align.config import load_recipe
     from modalign.align.manifest import read_descriptions
+    from modalign.align.recipe_files import load_recipe
 
     loaded = load_recipe(recipe, set_)
     said = read_descriptions(descriptions) if descriptions else None

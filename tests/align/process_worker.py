@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from modalign import build_model
-from modalign.align.config import parse_recipe
 from modalign.align.manifest import read_manifest
+from modalign.align.recipe_files import parse_recipe
 from modalign.align.trainer import AlignmentTrainer
 from modalign.modalities import get_modality
 from tests import tone  # noqa: F401  # registers the modality "tone"

@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from modalign import RecipeError, build_model
+from modalign.align.collate import Collator
 from modalign.align.config import Recipe
-from modalign.align.data import AlignmentDataset, Collator
+from modalign.align.data import AlignmentDataset
 from modalign.align.objective import Objective
 from modalign.align.processes import Shares, check_cut
 from tests.align.process_worker import train
@@ -146,7 +147,7 @@ def test_modality_dropout_is_known_without_reading(text_checkpoint, manifest):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("dcl", r"'dcl' is not made for several processes.*infonce.*siglip"),
+        ("isogclr", r"'isogclr' is not made for several processes.*infonce.*siglip"),
         ("infonce", "tone: encoder.norm is a Batch"),
     ],
 )

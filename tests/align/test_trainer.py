@@ -10,8 +10,9 @@ from transformers import TrainerCallback
 
 from modalign import ManifestError, ModelError, RecipeError, build_model
 from modalign.align import checkpoint
+from modalign.align.collate import Collator
 from modalign.align.config import LossConfig
-from modalign.align.data import AlignmentDataset, Collator
+from modalign.align.data import AlignmentDataset
 from modalign.align.embed import evaluate_pairs
 from modalign.align.losses import infonce
 from modalign.align.objective import Objective

@@ -11,6 +11,7 @@ from modalign.errors import ReadError
 from modalign.modalities.base import Modality, Signal
 from modalign.modalities.registry import register_modality
 from modalign.modalities.text.encoders import TextEncoder
+from modalign.modalities.text.fields import TextFields
 from modalign.modalities.text.plot import plot_text, text_inches
 from modalign.modalities.text.processing import TextProcessing
 
@@ -19,7 +20,7 @@ from modalign.modalities.text.processing import TextProcessing
 class Text(Modality):
     """Captions, reports and prompts. A source is the text itself, not a path; `Signal.meta["text"]` holds it."""
 
-    processing = TextProcessing
+    processing, fields = TextProcessing, TextFields
     encoders = {"transformers": TextEncoder}  # noqa: RUF012 - declared a ClassVar by the base
     is_path = False
 

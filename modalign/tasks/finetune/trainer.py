@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 
 from modalign.align.cache import FeatureTable
+from modalign.align.collate import Collator, Places
 from modalign.align.config import Pair, Recipe
-from modalign.align.data import AlignmentDataset, Collator, Item, Places
+from modalign.align.data import AlignmentDataset, Item
 from modalign.align.manifest import Manifest
 from modalign.align.sampler import generator_for
 from modalign.align.signal_cache import SignalCache
