@@ -136,11 +136,8 @@ class AlignmentDataset(Dataset[Item]):
         other = copy.copy(self)
         other.manifest, other.train = manifest, False
         other.augmentations = {name: [] for name in self.augmentations}
-        other.cached, other._signals, other._towers = (
-            set(),
-            {},
-            {},
-        )  # what is known of an item's content holds for any rows
+        other._towers = {}
+        other.cached, other._signals = set(), {}  # what is known of an item's content holds for any rows
         return other
 
     def __len__(self) -> int:

@@ -147,7 +147,7 @@ def test_modality_dropout_is_known_without_reading(text_checkpoint, manifest):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("dcl", r"'dcl' is not made for several processes.*infonce.*siglip"),
+        ("isogclr", r"'isogclr' is not made for several processes.*infonce.*siglip"),
         ("infonce", "tone: encoder.norm is a Batch"),
     ],
 )
