@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl
@@ -16,18 +15,20 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from modalign.align import checkpoint
 from modalign.align.arguments import training_arguments
+from modalign.align.buckets import sampler_for
 from modalign.align.cache import FeatureTable
 from modalign.align.collate import Collator
 from modalign.align.config import Recipe
 from modalign.align.data import AlignmentDataset, check_captions, count_pairs
 from modalign.align.embed import evaluate_pairs
 from modalign.align.encode import encode_frozen
+from modalign.align.loading import loader_options
 from modalign.align.lora import unwrapped
 from modalign.align.manifest import Manifest
 from modalign.align.model import AlignmentModel
 from modalign.align.objective import Objective
 from modalign.align.objective_state import PairRows, load_state, save_state
-from modalign.align.sampler import EpochBatchSampler, generator_for
+from modalign.align.sampler import generator_for
 from modalign.align.signal_cache import SignalCache
 from modalign.align.solving import solve_projections
 from modalign.align.tuning import layer_rates
@@ -135,6 +136,10 @@ class AlignmentTrainer(UpdatingTrainer):
         self._pair_rows = PairRows.of(model, self.train_rows, self.tables["train"], recipe.pairs)
         self.objective.start(self._pair_rows)
         self.objective.to(self.args.device)
+        ragged = [n for n, tower in towers.items() if tower.padding == "exact" and not tower.frozen]
+        t = recipe.training
+        self.sampler, said = sampler_for(self.train_rows, ragged, t.buckets, t.batch_size, recipe.seed)
+        self.notes += said
         self._staging = False
         if val is not None and recipe.training.best != "auto":
             self._best_figure(self._figures())  # a name that no figure has is refused now, and not after an epoch
@@ -211,16 +216,10 @@ class AlignmentTrainer(UpdatingTrainer):
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of rows, equal items once."""
-        sampler = EpochBatchSampler(len(self.train_rows), self.recipe.training.batch_size, self.recipe.seed)
-        workers = self.recipe.training.workers
-        loader = DataLoader(
-            self.train_rows,
-            batch_sampler=sampler,
-            collate_fn=self._collator(),
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
+        rows, t = self.train_rows, self.recipe.training
+        cached = rows.cached == set(rows.modalities)
+        options = loader_options(t.workers, len(rows), cached, self.args.device)
+        loader = DataLoader(rows, batch_sampler=self.sampler, collate_fn=self._collator(), **options)
         prepared: DataLoader[Any] = self.accelerator.prepare(loader)
         return prepared
 
