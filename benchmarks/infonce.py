@@ -80,9 +80,9 @@ def measure(batch: int, dim: int = 512, loss: str = "infonce", runs: int = 5, th
         step(function, given)
         grads[name] = {key: leaf.grad.clone() for key, leaf in given.items() if leaf.grad is not None}
     errors = [float((grads["ours"][k] - g).abs().max() / g.abs().max()) for k, g in grads["theirs"].items()]
-    square = torch.empty(batch, batch)
+    product = torch.empty(batch, batch)
     work: dict[str, Callable[[], None]] = {
-        "floor": lambda: floor(given, square),
+        "floor": lambda: floor(given, product),
         "ours": lambda: step(functions["ours"], given),
         "theirs": lambda: step(functions["theirs"], given),
     }
@@ -93,7 +93,8 @@ def measure(batch: int, dim: int = 512, loss: str = "infonce", runs: int = 5, th
             run()
             times[name].append(time.perf_counter() - start)
     seconds = {name: statistics.median(taken) for name, taken in times.items()}
-    del square
+    work.clear()
+    del product
     memory = {name: additional_memory(name, batch, dim, loss, threads) for name in functions}
     return {
         "time_ratio": seconds["theirs"] / seconds["ours"],

@@ -124,7 +124,7 @@ def gather_columns(values: Tensor, groups: Tensor | None) -> Columns:
     return Columns(gather_rows(values, counts), gathered, own_rows(counts), counts)
 
 
-ROWS = ("x", "y", "views", "groups", "rows")
+ROWS = ("x", "y", "views", "groups", "rows", "hard", "hard_mask", "parts", "parts_mask")
 """The parameters of a loss that have one row an item."""
 
 

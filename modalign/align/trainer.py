@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -22,6 +22,7 @@ from modalign.align.config import Recipe
 from modalign.align.data import AlignmentDataset, check_captions, count_pairs
 from modalign.align.embed import evaluate_pairs
 from modalign.align.encode import encode_frozen
+from modalign.align.gradcache import gradcache, refuse_batch_norm
 from modalign.align.loading import loader_options
 from modalign.align.lora import unwrapped
 from modalign.align.manifest import Manifest
@@ -106,6 +107,12 @@ class AlignmentTrainer(UpdatingTrainer):
         self._check_val()
         if trained is None and not any(p.requires_grad for p in model.parameters()):
             raise RecipeError("the recipe leaves nothing to train; set temperature.learnable: true")
+        if recipe.training.micro_batch:
+            if trained is not None:
+                raise RecipeError(
+                    "training.micro_batch: is for contrastive training; leave it out where a head is trained"
+                )
+            refuse_batch_norm(model, "training.micro_batch", "a micro-batch")
         self.notes: list[str] = []
         self._fit_processing(model)
         if fit_encoders:
@@ -122,7 +129,7 @@ class AlignmentTrainer(UpdatingTrainer):
             data_collator=lambda items: items,
             train_dataset=self.train_rows,
             eval_dataset=self.val_rows,
-            callbacks=[_EachUpdate(), _EachEpoch(self), self.watch, *([self.ema] if self.ema else []), *callbacks],
+            callbacks=[_EachUpdate(self), _EachEpoch(self), self.watch, *([self.ema] if self.ema else []), *callbacks],
             optimizer_cls_and_kwargs=optimizer_class(t),
         )
         self.remove_callback(ProgressCallback)
@@ -137,7 +144,6 @@ class AlignmentTrainer(UpdatingTrainer):
         self.objective.start(self._pair_rows)
         self.objective.to(self.args.device)
         ragged = [n for n, tower in towers.items() if tower.padding == "exact" and not tower.frozen]
-        t = recipe.training
         self.sampler, said = sampler_for(self.train_rows, ragged, t.buckets, t.batch_size, recipe.seed)
         self.notes += said
         self._staging = False
@@ -227,11 +233,28 @@ class AlignmentTrainer(UpdatingTrainer):
         by_label = self.recipe.loss.positives == "label"
         return Collator(self.train_rows, self.recipe.pairs, self.tables["train"], by_label, self.objective.uses_views)
 
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """The gradient of a batch, in one piece or by micro-batches."""
+        self.watch.saw(inputs["pairs"])
+        size = self.recipe.training.micro_batch
+        if size is None:
+            whole: Tensor = super().training_step(model, inputs, num_items_in_batch)
+            return whole
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+        steps = self.current_gradient_accumulation_steps
+        return gradcache(
+            model,
+            inputs["inputs"],
+            lambda output: self.objective(output, inputs, self.progress) / steps,
+            size,
+            self.accelerator.backward,
+        )
+
     def compute_loss(
         self, model: nn.Module, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The weighted sum of the recipe's losses; a mean over the batch's rows."""
-        self.watch.saw(inputs["pairs"])
         output = model(inputs["inputs"])
         loss = self.objective(output, inputs, self.progress)
         return (loss, output) if return_outputs else loss
@@ -337,8 +360,12 @@ class AlignmentTrainer(UpdatingTrainer):
 class _EachUpdate(TrainerCallback):  # type: ignore[misc]
     """Clamp the temperature after each update, as CLIP and CLAP do."""
 
+    def __init__(self, trainer: AlignmentTrainer) -> None:
+        self.trainer = trainer
+
     def on_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         model.temperature.clamp_()
+        self.trainer.objective.zero_grad()  # transformers clears the gradients of the model alone
 
 
 class _EachEpoch(TrainerCallback):  # type: ignore[misc]

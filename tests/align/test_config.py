@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from modalign import RecipeError, load_recipe
-from modalign.align.config import list_recipes, parse_recipe
+from modalign.align.recipe_files import list_recipes, parse_recipe
 from tests.imports import loaded_by
 
 GOOD = {"towers": {"text": {"tune": "frozen"}, "tone": {}}, "pairs": [["text", "tone"]]}

@@ -91,7 +91,7 @@ def test_half_precision_rows_are_computed_in_float32():
     x, y = (torch.nn.functional.normalize(torch.randn(64, 32, generator=generator), dim=1) for _ in range(2))
     scale = torch.tensor(100.0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        got = infonce(x.bfloat16(), y.bfloat16(), scale)
+        got = get_loss("infonce")(LossInputs((x.bfloat16(), y.bfloat16()), scale))
     assert got.dtype == torch.float32
     torch.testing.assert_close(got, infonce(x.bfloat16().float(), y.bfloat16().float(), scale))
 

@@ -7,7 +7,7 @@ import torch
 
 from modalign import RecipeError, build_model, load_recipe
 from modalign.align.config import LossConfig
-from modalign.align.losses import get_loss, siglip
+from modalign.align.losses import LossInputs, get_loss, siglip
 from modalign.align.model import AlignmentModel
 from modalign.align.objective import Objective
 from modalign.align.trainer import AlignmentTrainer
@@ -45,7 +45,7 @@ def test_gradients_and_half_precision():
     assert torch.autograd.gradcheck(
         lambda *given: siglip(given[0], given[1], given[2], None, given[3]), (x, y, scale, bias)
     )
-    half = siglip(X.bfloat16(), Y.bfloat16(), TEN, bias=-TEN)
+    half = get_loss("siglip", has_bias=True)(LossInputs((X.bfloat16(), Y.bfloat16()), TEN.float(), -TEN.float()))
     assert half.dtype == torch.float32
     assert half.item() == pytest.approx(4.248085, rel=0.05)
     assert torch.isfinite(siglip(torch.ones(4, 1), torch.ones(4, 1), torch.tensor(100.0), bias=torch.tensor(0.0)))

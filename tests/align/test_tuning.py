@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from modalign import AlignmentModel, RecipeError, build_model
-from modalign.align.config import AdapterConfig, load_recipe
+from modalign.align.config import AdapterConfig
+from modalign.align.recipe_files import load_recipe
 from modalign.align.tuning import FeatureAdapter, depths, layer_list, layer_rates, only_biases
 from modalign.modalities.registry import get_modality
 from modalign.modalities.text.encoders import TextEncoder

@@ -21,8 +21,8 @@ def cwcl(x: Tensor, y: Tensor, scale: Tensor, groups: Tensor | None = None, trus
     p are the rows of the trusted tower, commonly a frozen one, `w_ij = (1 + p_i . p_j) / 2` a constant; q those of the
     other. The two directions are added, not averaged. Written after the formula of Srinivasa et al. 2023 as recalled;
     the authors' code was not found, and a public re-implementation (CellCLIP) agrees with it. The weights are linear in
-    p_j, so their sums over j need no matrix of all pairs. Computed in float32 at least, tile by tile (`tiles.py`), and over
-    the rows of all processes.
+    p_j, so their sums over j need no matrix of all pairs; the rest is computed tile by tile (`tiles.py`), and all of
+    it over the rows of all processes.
 
     Args:
         x: (B, d) unit rows.
@@ -43,22 +43,14 @@ def cwcl(x: Tensor, y: Tensor, scale: Tensor, groups: Tensor | None = None, trus
     """
     if trusted not in ("x", "y"):
         raise RecipeError(f"loss.options.trusted: {trusted!r} is not one of x, y")
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    with torch.autocast(x.device.type, enabled=False):
-        p, q = (x.to(dtype), y.to(dtype)) if trusted == "x" else (y.to(dtype), x.to(dtype))
-        scale = scale.to(dtype)
-        columns = gather_columns(q, groups)
-        of_p, of_q = log_sum_exp(p, columns.values, scale)
-        # sum_j w_ij q_j = (sum_j q_j + (sum_j q_j p_j^T) p_i) / 2, and sum_j w_ij = (B + p_i . sum_j p_j) / 2
-        fixed = p.detach()
-        everyone = gather_rows(fixed, columns.counts)
-        weighted = columns.values.sum(0) + fixed @ (everyone.T @ columns.values)
-        targets = weighted / (len(everyone) + fixed @ everyone.sum(0)).unsqueeze(1)
-        if columns.groups is None:
-            targets = targets + q
-        else:
-            positives = Positives(columns.groups)
-            share = (1 / positives.counts.to(dtype)).unsqueeze(1)
-            targets = targets + positives.sums(share * columns.values, columns.own)
-        each = of_p + of_q[columns.own] - scale * torch.linalg.vecdot(p, targets)
-        return sum_over_processes(each.sum() / max(len(everyone), 1))
+    p, q = (x, y) if trusted == "x" else (y, x)
+    columns = gather_columns(q, groups)
+    of_p, of_q = log_sum_exp(p, columns.values, scale)
+    # sum_j w_ij q_j = (sum_j q_j + (sum_j q_j p_j^T) p_i) / 2, and sum_j w_ij = (B + p_i . sum_j p_j) / 2
+    fixed = p.detach()
+    everyone = gather_rows(fixed, columns.counts)
+    weighted = columns.values.sum(0) + fixed @ (everyone.T @ columns.values)
+    alike = weighted / (len(everyone) + fixed @ everyone.sum(0)).unsqueeze(1)
+    paired = q if columns.groups is None else Positives(columns.groups).dealt(columns.values, columns.own)
+    each = of_p + of_q[columns.own] - scale * torch.linalg.vecdot(p, alike + paired)
+    return sum_over_processes(each.sum() / max(len(everyone), 1))

@@ -28,8 +28,8 @@ def infonce(
     """Mean over the two directions of `-(1/|P_i|) sum_{j in P_i} log softmax_j(scale * x_i . y_j)`.
 
     P_i are the columns that hold the same item as row i; the duplicates stay in the denominator. Without duplicates it
-    is the CLIP loss (Radford et al. 2021; van den Oord et al. 2018). Computed in float32 at least, tile by tile
-    (`tiles.py`), and over the rows of all processes.
+    is the CLIP loss (Radford et al. 2021; van den Oord et al. 2018). Computed tile by tile (`tiles.py`), and over the
+    rows of all processes.
 
     Args:
         x: (B, d) unit rows.
@@ -53,26 +53,19 @@ def infonce(
         raise RecipeError(f"loss.options.direction: {direction!r} is not one of both, x2y, y2x")
     if not 0 <= smoothing <= 1:
         raise RecipeError(f"loss.options.smoothing: {smoothing!r} is not in [0, 1]")
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    with torch.autocast(x.device.type, enabled=False):
-        x, y, scale = x.to(dtype), y.to(dtype), scale.to(dtype)
-        columns = gather_columns(y, groups)
-        of_x, of_y = log_sum_exp(x, columns.values, scale, rows=direction != "y2x", columns=direction != "x2y")
-        each = of_x if direction == "x2y" else of_y[columns.own] if direction == "y2x" else of_x + of_y[columns.own]
-        directions = 2 if direction == "both" else 1
-        # What the targets weigh is linear in the logits: one product with the mean of each row's targets.
-        if columns.groups is None:
-            targets = directions * y
-        else:
-            positives = Positives(columns.groups)
-            share = (1 / positives.counts.to(dtype)).unsqueeze(1)
-            targets = y.new_zeros(())
-            if direction != "y2x":
-                targets = targets + share[columns.own] * positives.sums(columns.values, columns.own)
-            if direction != "x2y":
-                targets = targets + positives.sums(share * columns.values, columns.own)
-        rows = max(len(columns.values), 1)
-        if smoothing:
-            targets = torch.lerp(targets, directions / rows * columns.values.sum(0), smoothing)
-        each = each - scale * torch.linalg.vecdot(x, targets)
-        return sum_over_processes(each.sum() / (directions * rows))
+    by_x, by_y = direction != "y2x", direction != "x2y"
+    columns = gather_columns(y, groups)
+    of_x, of_y = log_sum_exp(x, columns.values, scale, rows=by_x, columns=by_y)
+    terms = [*([of_x] if by_x else []), *([of_y[columns.own]] if by_y else [])]
+    # What a row's targets weigh is linear in the logits: one product with their mean.
+    targets = y
+    if columns.groups is not None:
+        positives, values = Positives(columns.groups), columns.values
+        means = [positives.means(values, columns.own)] if by_x else []
+        dealt = [positives.dealt(values, columns.own)] if by_y else []
+        targets = torch.stack([*means, *dealt]).mean(0)
+    rows = max(len(columns.values), 1)
+    if smoothing:
+        targets = torch.lerp(targets, columns.values.sum(0) / rows, smoothing)
+    each = torch.stack(terms).mean(0) - scale * torch.linalg.vecdot(x, targets)
+    return sum_over_processes(each.sum() / rows)

@@ -36,6 +36,14 @@ class Positives:
             self.divisions += [(1.0, own), *met]
         self.counts = self.sums(torch.ones(len(groups), 1, dtype=torch.float32, device=groups.device)).squeeze(1)
 
+    def means(self, values: Tensor, of: slice = slice(None)) -> Tensor:
+        """(N, d) -> (n, d): for each row in `of`, the mean over its positives."""
+        return self.sums(values, of) / self.counts[of].to(values.dtype).unsqueeze(1)
+
+    def dealt(self, values: Tensor, of: slice = slice(None)) -> Tensor:
+        """(N, d) -> (n, d): what each row in `of` gets where every row deals its values evenly to its positives."""
+        return self.sums(values / self.counts.to(values.dtype).unsqueeze(1), of)
+
     def sums(self, values: Tensor, of: slice = slice(None)) -> Tensor:
         """(N, d) values -> (n, d): for each row in `of`, the sum over its positives."""
         total = values.new_zeros(())

@@ -16,7 +16,7 @@ def siglip(x: Tensor, y: Tensor, scale: Tensor, groups: Tensor | None = None, bi
     """`-(1/B) sum_ij ln sigmoid(z_ij (scale * x_i . y_j + bias))`, z_ij = 1 for positives, -1 for the others.
 
     Zhai et al. 2023. Unlike a softmax it does not make the columns compete, so it suits rows that have several true
-    captions. Computed in float32 at least, tile by tile (`tiles.py`), and over the rows of all processes.
+    captions. Computed tile by tile (`tiles.py`), and over the rows of all processes.
 
     Args:
         x: (B, d) unit rows.
@@ -31,17 +31,14 @@ def siglip(x: Tensor, y: Tensor, scale: Tensor, groups: Tensor | None = None, bi
         >>> round(siglip(eye, eye, torch.tensor(1.0), bias=torch.tensor(0.0)).item(), 6)    # ln(1 + 1/e) + ln 2
         1.006409
     """
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    with torch.autocast(x.device.type, enabled=False):
-        x, y, scale = x.to(dtype), y.to(dtype), scale.to(dtype)
-        bias = x.new_zeros(()) if bias is None else bias.to(dtype)
-        columns = gather_columns(y, groups)
-        # -ln sigmoid(z) = softplus(z) - z: the positives' own part is linear in the logits.
-        each = softplus_sums(x, columns.values, scale, bias)
-        if columns.groups is None:
-            each = each - (scale * torch.linalg.vecdot(x, y) + bias)
-        else:
-            positives = Positives(columns.groups)
-            sums = positives.sums(columns.values, columns.own)
-            each = each - (scale * torch.linalg.vecdot(x, sums) + bias * positives.counts[columns.own].to(dtype))
-        return sum_over_processes(each.sum() / max(len(columns.values), 1))
+    bias = x.new_zeros(()) if bias is None else bias
+    columns = gather_columns(y, groups)
+    # -ln sigmoid(z) = softplus(z) - z, and the sum of z over the positives needs no matrix of all pairs.
+    each = softplus_sums(x, columns.values, scale, bias)
+    if columns.groups is None:
+        each = each - (scale * torch.linalg.vecdot(x, y) + bias)
+    else:
+        positives = Positives(columns.groups)
+        sums, counts = positives.sums(columns.values, columns.own), positives.counts[columns.own].to(x.dtype)
+        each = each - (scale * torch.linalg.vecdot(x, sums) + bias * counts)
+    return sum_over_processes(each.sum() / max(len(columns.values), 1))

@@ -25,8 +25,8 @@ def supcon(
 ) -> Tensor:
     """`supcon_rows` of the rows of both towers, or the anchors of one against the other's.
 
-    Khosla et al. 2020, L_out, as recalled. Computed in float32 at least, tile by tile (`tiles.py`), and over the rows
-    of all processes. With `loss.positives: label` in the recipe its groups are the labels, as in the paper.
+    Khosla et al. 2020, L_out, as recalled. Computed tile by tile (`tiles.py`), and over the rows of all processes.
+    With `loss.positives: label` in the recipe its groups are the labels, as in the paper.
 
     Args:
         x: (B, d) unit rows.
@@ -65,16 +65,12 @@ def supcon_rows(rows: Tensor, scale: Tensor, groups: Tensor) -> Tensor:
         scale: 1 / temperature, a scalar.
         groups: (B, K) ids.
     """
-    dtype = torch.promote_types(rows.dtype, torch.float32)
-    with torch.autocast(rows.device.type, enabled=False):
-        z, scale = rows.to(dtype), scale.to(dtype)
-        columns = gather_columns(z, groups)
-        assert columns.groups is not None
-        of_rows, _ = log_sum_exp(z, columns.values, scale, columns=False, own_at=columns.own.start)
-        positives = Positives(columns.groups)
-        others = (positives.counts - 1).to(dtype)
-        targets = positives.sums(columns.values, columns.own) - z
-        own = others[columns.own]
-        each = of_rows - scale * torch.linalg.vecdot(z, targets) / own.clamp(min=1)
-        anchors = (others > 0).sum().clamp(min=1)
-        return sum_over_processes(torch.where(own > 0, each, 0.0).sum() / anchors)
+    columns = gather_columns(rows, groups)
+    assert columns.groups is not None
+    of_rows, _ = log_sum_exp(rows, columns.values, scale, columns=False, own_at=columns.own.start)
+    positives = Positives(columns.groups)
+    others = (positives.counts - 1).to(rows.dtype)
+    own = others[columns.own]
+    targets = positives.sums(columns.values, columns.own) - rows
+    each = of_rows - scale * torch.linalg.vecdot(rows, targets) / own.clamp(min=1)
+    return sum_over_processes(torch.where(own > 0, each, 0.0).sum() / (others > 0).sum().clamp(min=1))

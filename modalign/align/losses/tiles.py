@@ -20,8 +20,8 @@ from torch.autograd.function import once_differentiable
 
 from modalign.align.distributed import processes
 
-_TILE = (512, 2048)
-"""Rows and columns of a tile: 4 MB of float32, small enough for a processor's cache and enough work for a GPU."""
+_SIDE = {"cpu": 1024, "other": 4096}
+"""Rows and columns of a tile by kind of device: what a processor's cache holds, or what keeps a GPU busy."""
 
 _LN2 = math.log(2)
 
@@ -133,7 +133,8 @@ def _tiles(x: Tensor, y: Tensor, scale: Tensor, spare: bool) -> Iterator[tuple[s
 
     All tiles share their memory.
     """
-    height, width = min(len(x), _TILE[0]), min(len(y), _TILE[1])
+    side = _SIDE["cpu" if x.device.type == "cpu" else "other"]
+    height, width = min(len(x), side), min(len(y), side)
     memory = [x.new_empty(height * width) for _ in range(1 + spare)]
     for top in range(0, len(x), height or 1):
         a = slice(top, min(top + height, len(x)))
