@@ -33,7 +33,7 @@ from modalign.align.files import flush, sha256_of
 from modalign.align.model import Tower
 
 FORMAT = 1
-DTYPES = {"F32": np.dtype("<f4"), "U8": np.dtype("u1")}
+DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "U8": np.dtype("u1")}
 Ids = NDArray[np.bytes_]
 """(N,) of 16 bytes each."""
 
