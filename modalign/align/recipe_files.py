@@ -23,6 +23,7 @@ from modalign.align.config import (
     TowerConfig,
     TrainingConfig,
 )
+from modalign.align.overrides import override
 from modalign.errors import RecipeError, suggest
 
 
@@ -142,34 +143,3 @@ def _keys_at(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str
         own = known.annotation if known else None
         model = own if isinstance(own, type) and issubclass(own, BaseModel) else names.get(str(part), model)
     return list(model.model_fields)
-
-
-def override(tree: dict[str, Any], said: str) -> None:
-    """Put `key.key=value` (a YAML value) into a tree of mappings.
-
-    Raises:
-        RecipeError: it is not written so, or a key on the way is no mapping.
-    """
-    key, equals, value = said.partition("=")
-    if not equals or not key.strip():
-        raise RecipeError(f"--set {said!r}: write it as key.key=value, for example training.epochs=3")
-    node: Any = tree
-    *path, last = key.strip().split(".")
-    for part in path:
-        node = node.setdefault(part, {}) if isinstance(node, dict) else None
-        if not isinstance(node, dict):
-            raise RecipeError(f"--set {said!r}: {part!r} is not a mapping in this recipe")
-    try:
-        node[last] = _scalar(value)
-    except yaml.YAMLError:
-        raise RecipeError(f"--set {said!r}: the value is not valid YAML") from None
-
-
-def _scalar(value: str) -> Any:
-    parsed = yaml.safe_load(value)
-    if isinstance(parsed, str):  # YAML 1.1 reads 1e-3 as text
-        try:
-            return float(parsed)
-        except ValueError:
-            return parsed
-    return parsed

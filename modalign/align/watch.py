@@ -175,4 +175,5 @@ def _norm(gradients: Sequence[Tensor]) -> Tensor:
     if not gradients:
         return torch.zeros(())
     norms = torch._foreach_norm([g.detach() for g in gradients])
-    return torch.linalg.vector_norm(torch.stack([n.float() for n in norms]))
+    whole: Tensor = torch.stack([n.float() for n in norms]).norm()
+    return whole
