@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -177,7 +177,10 @@ class TrainingConfig(Section):
     best: str = Field("auto", description="the val metric that chooses the checkpoint; auto: accuracy, else R@1")
     keep_checkpoints: int = Field(2, ge=1)
     log_every: int = Field(10, ge=1, description="steps between logged losses")
-    workers: int = Field(0, ge=0, description="processes that read and process rows")
+    buckets: int = Field(0, ge=0, description="classes of length that batches are drawn from, to pad less; 0: none")
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        "auto", description="processes that read and process rows; auto: from the cores, none where little is read"
+    )
     cache: str | None = Field(
         None, description="folder for recordings whose preparation is costly (CT); None: `cache` in the run's folder"
     )

@@ -129,7 +129,7 @@ class AlignmentDataset(Dataset[Item]):
         self._signals: dict[Key, Signal] = {}
         self._contents: dict[Key, str] = {}
         self._towers: dict[int, tuple[str, ...]] = {}
-        self._budget = 1 << 29  # bytes of signals kept in memory
+        self.budget = 1 << 29  # bytes of signals kept in memory
 
     def with_manifest(self, manifest: Manifest) -> AlignmentDataset:
         """The same towers over other rows, without augmentation."""
@@ -209,8 +209,8 @@ class AlignmentDataset(Dataset[Item]):
         if modality.is_path:
             self._contents[key] = digest(signal.data)
         size = signal.data.numel() * 4 + 512
-        if keep and size < self._budget:
-            self._budget -= size
+        if keep and size < self.budget:
+            self.budget -= size
             self._signals[key] = signal
         return signal
 

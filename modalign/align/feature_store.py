@@ -11,14 +11,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import secrets
 import tempfile
 import time
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ from modalign.align.files import flush, sha256_of
 from modalign.align.model import Tower
 
 FORMAT = 1
-DTYPES = {"F32": np.dtype("<f4"), "U8": np.dtype("u1")}
+DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "U8": np.dtype("u1")}
 Ids = NDArray[np.bytes_]
 """(N,) of 16 bytes each."""
 
@@ -208,7 +209,9 @@ def write_shard(path: Path, arrays: Mapping[str, Tensor], seconds: float) -> boo
     aside = path.with_name(f".{path.stem}-{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        digest = _digest({name: tensor.numpy() for name, tensor in arrays.items()})
+        numbers = {name: tensor.contiguous().numpy() for name, tensor in arrays.items()}
+        about = {name: (array.dtype, array.shape) for name, array in numbers.items()}
+        digest = _digest(about, {name: [array.data] for name, array in numbers.items()})
         save_file(dict(arrays), aside, {"hash": digest, "seconds": repr(seconds)})
         flush(aside)
         aside.replace(path)
@@ -225,24 +228,41 @@ def read_shard(path: Path, width: int | None = None) -> Shard | None:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(length))
-        said = header.pop("__metadata__")
-        arrays = {
-            name: np.memmap(path, DTYPES[a["dtype"]], "r", 8 + length + a["data_offsets"][0], tuple(a["shape"]))
-            for name, a in header.items()
-        }
-        if width is not None and (arrays["features"].shape[1:] != (width,) or _digest(arrays) != said["hash"]):
-            return None
+            said = header.pop("__metadata__")
+            about = {
+                name: (DTYPES[a["dtype"]], tuple(a["shape"]), 8 + length + a["data_offsets"][0])
+                for name, a in header.items()
+            }
+            if width is not None:
+                # By reading, since pages of a map that were looked at would stay in memory.
+                parts = {name: _read(file, *said_of) for name, said_of in about.items()}
+                if about["features"][1][1:] != (width,) or _digest(about, parts) != said["hash"]:
+                    return None
+        arrays = {name: np.memmap(path, dtype, "r", at, shape) for name, (dtype, shape, at) in about.items()}
         return Shard(arrays, float(said["seconds"]), path)
     except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError):
         return None
 
 
-def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+def _read(file: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...], at: int) -> Iterator[bytes]:
+    """The bytes of an array in a file, 1 MB at a time."""
+    left = dtype.itemsize * math.prod(shape)
+    file.seek(at)
+    while left > 0:
+        part = file.read(min(left, 1 << 20))
+        if not part:
+            raise OSError("the file is shorter than its header says")
+        left -= len(part)
+        yield part
+
+
+def _digest(about: Mapping[str, tuple[Any, ...]], parts: Mapping[str, Iterable[Any]]) -> str:
+    """Hash of arrays given as bytes, with their dtypes and shapes (`about`: name -> (dtype, shape, ...))."""
     digest = hashlib.blake2b(digest_size=32)
-    for name, array in sorted(arrays.items()):
-        digest.update(f"{name}{array.shape}{array.dtype}".encode())
-        for start in range(0, len(array), 4096):
-            digest.update(np.ascontiguousarray(array[start : start + 4096]).data)
+    for name in sorted(about):
+        digest.update(f"{name}{about[name][:2]}".encode())
+        for part in parts[name]:
+            digest.update(part)
     return digest.hexdigest()
 
 

@@ -98,4 +98,4 @@ def measure_again(encoder: nn.Module) -> None:
     """Let DoRA take the rows' lengths from the weights as they are now, where these were replaced under it."""
     for module in encoder.modules():
         for name in [*(getattr(module, "lora_magnitude_vector", None) or {})]:
-            module.lora_variant[name].init(module, name)  # type: ignore[index, union-attr, operator]
+            module.lora_variant[name].init(module, name)  # type: ignore[index, union-attr]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -70,13 +70,16 @@ class Projection(nn.Module):
     @torch.no_grad()
     def fit(self, features: Tensor | FeatureTable) -> None:
         """Take the constants from training features (N, width): mean and deviation, as far as they are asked for."""
-        whole = isinstance(features, Tensor)
-        parts = (lambda: [features]) if whole else features.chunks  # read twice, and never all in memory
-        count = len(features)
-        mean = sum(part.double().sum(0) for part in parts()).to(self.mean.device) / count
+        mean = torch.zeros_like(self.mean, dtype=torch.float64)
+        for part in _parts(features):
+            mean += part.to(mean).sum(0)
+        mean /= len(features)
         if self.config.center or self.config.standardize:
             self.mean.copy_(mean)
-        squares = sum((part.to(mean) - mean).square().sum(0) for part in parts()) / count
+        squares = torch.zeros_like(mean)
+        for part in _parts(features):
+            squares += (part.to(mean) - mean).square().sum(0)
+        squares /= len(features)
         if self.config.standardize:
             # A feature that hardly moves in training would be huge where it moves a little more.
             own = squares.sqrt()
@@ -125,3 +128,8 @@ class Projection(nn.Module):
             features = features + self.config.noise * self.sd * torch.randn_like(features)
         projected: Tensor = self.layers(self.dropout(features))
         return projected
+
+
+def _parts(features: Tensor | FeatureTable) -> Iterable[Tensor]:
+    """A part at a time, since all together may be more than the memory holds."""
+    return features.chunks() if isinstance(features, FeatureTable) else [features]

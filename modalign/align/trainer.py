@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate.data_loader import prepare_data_loader
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -17,6 +16,7 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from modalign.align import checkpoint
 from modalign.align.arguments import training_arguments
+from modalign.align.buckets import sampler_for
 from modalign.align.cache import FeatureTable
 from modalign.align.callbacks import EachEpoch, EachUpdate
 from modalign.align.collate import Collator
@@ -25,13 +25,14 @@ from modalign.align.data import AlignmentDataset, check_captions, count_pairs
 from modalign.align.embed import evaluate_pairs
 from modalign.align.encode import encode_frozen
 from modalign.align.gradcache import gradcache
+from modalign.align.loading import loader_options
 from modalign.align.lora import unwrapped
 from modalign.align.manifest import Manifest
 from modalign.align.model import AlignmentModel, AlignmentOutput
 from modalign.align.objective import Objective
 from modalign.align.objective_state import PairRows, load_state, save_state
 from modalign.align.processes import Shares, check_cut, fill, from_main, touch_one
-from modalign.align.sampler import EpochBatchSampler, generator_for
+from modalign.align.sampler import generator_for
 from modalign.align.signal_cache import SignalCache
 from modalign.align.solving import solve_projections
 from modalign.align.tuning import layer_rates
@@ -138,6 +139,9 @@ class AlignmentTrainer(UpdatingTrainer):
         self.objective.start(known)
         self.add_callback(EachEpoch(self.objective, known))
         self.objective.to(self.args.device)
+        ragged = [n for n, tower in towers.items() if tower.padding == "exact" and not tower.frozen]
+        self.sampler, said = sampler_for(self.train_rows, ragged, t.buckets, t.batch_size, recipe.seed)
+        self.notes += said
         self._staging = False
         if val is not None and recipe.training.best != "auto":
             # A name that no figure has is refused now, and not after an epoch.
@@ -215,16 +219,11 @@ class AlignmentTrainer(UpdatingTrainer):
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of rows, equal items once."""
-        sampler = EpochBatchSampler(len(self.train_rows), self.recipe.training.batch_size, self.recipe.seed)
-        workers, count = self.recipe.training.workers, self.args.world_size
-        loader = DataLoader(
-            self.train_rows if count == 1 else Shares(self.train_rows, self.args.process_index, count),
-            batch_sampler=sampler,
-            collate_fn=self._collator(),
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
+        t, count = self.recipe.training, self.args.world_size
+        own = self.train_rows if count == 1 else Shares(self.train_rows, self.args.process_index, count)
+        cached = self.train_rows.cached == set(self.train_rows.modalities)
+        options = loader_options(t.workers, len(self.train_rows), cached, self.args.device)
+        loader = DataLoader(own, batch_sampler=self.sampler, collate_fn=self._collator(), **options)
         # Each process's loader yields its own shares, so accelerate is told of no other.
         prepared: DataLoader[Any] = prepare_data_loader(
             loader, self.accelerator.device, num_processes=1, process_index=0, put_on_device=True
@@ -237,6 +236,7 @@ class AlignmentTrainer(UpdatingTrainer):
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """The gradient of a batch, in one piece or by micro-batches."""
+        self.watch.saw(inputs["pairs"])
         size = self.recipe.training.micro_batch
         count = self.args.world_size
         if size is None:
@@ -270,7 +270,6 @@ class AlignmentTrainer(UpdatingTrainer):
 
     def _loss(self, output: AlignmentOutput, inputs: Mapping[str, Any]) -> Tensor:
         """The objective, times the number of processes: DistributedDataParallel averages their gradients."""
-        self.watch.saw(inputs["pairs"])
         count = self.args.world_size
         if count > 1:
             output = fill(output, self.model)

@@ -175,4 +175,5 @@ def _norm(gradients: Sequence[Tensor]) -> Tensor:
     if not gradients:
         return torch.zeros(())
     norms = torch._foreach_norm([g.detach() for g in gradients])
-    return torch.stack([n.float() for n in norms]).norm()
+    whole: Tensor = torch.stack([n.float() for n in norms]).norm()
+    return whole

@@ -58,7 +58,7 @@ training:
   warmup: 0.1               # share of the steps
   scheduler: cosine
   bf16: false
-  workers: 0                # processes that read and process rows
+  workers: auto             # processes that read and process rows
   tensorboard: false        # needs: pip install 'modalign[logging]'
 """
 
