@@ -265,3 +265,12 @@ def test_few_groups_are_said_beside_the_figure():
     many = [Row(str(i), "test", f"p{i}", "", ("a",), {}, {}) for i in range(10)]
     assert few_groups(many) == ""
     assert "column 'group'" in interval_note([Row("1", "test", "", "", ("a",), {}, {})])
+
+
+def test_a_class_may_be_called_predicted(tmp_path):
+    labels = ["predicted", "b"]
+    scores = np.array([[0.9, 0.1], [0.2, 0.8]], dtype=np.float32)
+    truth = [("predicted",), ("b",)]
+    made = Predictions(["x", "y"], ["", ""], ["", ""], truth, labels, scores)
+    made.table().to_parquet(tmp_path / "p.parquet", index=False)
+    assert from_table(tmp_path / "p.parquet").decided is None
