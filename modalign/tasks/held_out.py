@@ -171,6 +171,8 @@ def held_out_of(
     prompting = prompting or Prompting(text=record.get("text", "text"))
     found = HeldOut(left_out, prompting.scores(model, rows, tower, labels), gamma)
     several = any(len(row.labels) > 1 for row in rows.rows)
+    if several and gamma is not None:
+        raise RecipeError(f"{manifest.path}: with several labels a row there is no gamma, but AUROC; leave it out")
     return held_out_evaluation([found], rows, labels, protocol_of(record, manifest, split), several)
 
 

@@ -180,9 +180,9 @@ def unit_of_resampling(rows: Sequence[Row]) -> tuple[list[str], str]:
 
 
 def units_by(groups: Sequence[str], clusters: Sequence[str], ids: Sequence[str]) -> tuple[list[str], str]:
-    """As `unit_of_resampling`, from the three columns."""
-    by_group = [group or i for group, i in zip(groups, ids)]
-    by_cluster = [cluster or unit for cluster, unit in zip(clusters, by_group)]
+    """As `unit_of_resampling`, from the three columns; a row that lacks the one goes by the next."""
+    by_group = [group or cluster or i for group, cluster, i in zip(groups, clusters, ids)]
+    by_cluster = [cluster or group or i for group, cluster, i in zip(groups, clusters, ids)]
     if any(groups) and len(set(by_group)) >= FEW_GROUPS:
         return by_group, "groups"
     if any(clusters):
