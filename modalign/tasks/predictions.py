@@ -220,6 +220,8 @@ def _free(name: str, taken: Mapping[str, Any], what: str) -> str:
 
 
 def _read(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise ManifestError(f"{path}: no such file")
     try:
         return pd.read_parquet(path)
     except Exception as error:  # pyarrow has many, none of them common to all

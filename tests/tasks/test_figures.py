@@ -284,3 +284,8 @@ def test_a_row_without_a_group_goes_with_its_recording():
     made = case(n=18, groups=groups, clusters=clusters)
     assert made.units() == ([*groups[:12], *["tape"] * 6], "groups")
     assert swapped_units(made) == made.units()[0]
+
+
+def test_a_missing_file_of_predictions_is_said_to_be_missing(tmp_path):
+    with pytest.raises(ManifestError, match="no such file"):
+        from_table(tmp_path / "predictions.parquet")
