@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import torch
 from transformers import TrainingArguments
 
 from modalign.align.config import Recipe
@@ -31,6 +32,7 @@ def training_arguments(recipe: Recipe, out: Path, rows: int, evaluate: bool) -> 
         optim=t.optim,
         max_grad_norm=t.max_grad_norm,
         bf16=t.bf16,
+        use_cpu=not torch.accelerator.is_available(),  # said outright, else bf16 is refused there
         logging_steps=t.log_every,
         logging_nan_inf_filter=False,  # it waits for the device at every step, and hides a broken loss
         eval_strategy="steps" if evaluate else "no",

@@ -138,6 +138,11 @@ class TrainingConfig(Section):
 
     epochs: float = Field(10, gt=0)
     batch_size: int = Field(64, ge=2, description="rows that are contrasted with each other; accumulation adds none")
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        description="items encoded at a time, for the whole batch's gradient in the memory of these; None: all",
+    )
     accumulation: int = Field(1, ge=1, description="batches averaged into one update; adds no negatives")
     modality_dropout: float = Field(
         0.0, ge=0, lt=1, description="chance that a row goes without a modality, while two are left to it"

@@ -226,12 +226,10 @@ class AlignmentDataset(Dataset[Item]):
         dropped = self._dropped(epoch, i)
         for tower in self.modalities:
             options = self.options_of(i, tower)
-            if not options:
+            if not options or tower in dropped:
                 continue
             pick = choice_for(self.seed, epoch, row.id, f"{tower}.caption", len(options)) if self.train else 0
             key = keys[tower] = options[pick]
-            if tower in dropped:
-                continue
             captions[tower] = self.captions_for(i, tower, key)
             for caption in (c for several in captions[tower].values() for c in several):
                 known = tower in self.cached

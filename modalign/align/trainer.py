@@ -20,6 +20,7 @@ from modalign.align.collate import Collator
 from modalign.align.config import Recipe
 from modalign.align.data import AlignmentDataset, check_captions, count_pairs, encode_frozen
 from modalign.align.embed import evaluate_pairs
+from modalign.align.gradcache import gradcache, refuse_batch_norm
 from modalign.align.manifest import Manifest
 from modalign.align.model import AlignmentModel
 from modalign.align.objective import Objective
@@ -99,6 +100,12 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         self._check_val()
         if trained is None and not any(p.requires_grad for p in model.parameters()):
             raise RecipeError("the recipe leaves nothing to train; set temperature.learnable: true")
+        if recipe.training.micro_batch:
+            if trained is not None:
+                raise RecipeError(
+                    "training.micro_batch: is for contrastive training; leave it out where a head is trained"
+                )
+            refuse_batch_norm(model, "training.micro_batch", "a micro-batch")
         self.notes: list[str] = []
         self._fit_processing(model)
         if fit_encoders:
@@ -110,7 +117,7 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
             data_collator=lambda items: items,
             train_dataset=self.train_rows,
             eval_dataset=self.val_rows,
-            callbacks=[_EachUpdate(), _EachEpoch(self), *callbacks],
+            callbacks=[_EachUpdate(self), _EachEpoch(self), *callbacks],
         )
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
@@ -154,7 +161,9 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         """Let encoders take constants from the training rows, and from nothing else."""
         for name in model.towers:
             tower = model.tower(name)
-            if name not in model.started and type(tower.encoder).fit is not Encoder.fit:
+            # (What LoRA wraps takes no constants: only encoders that train nothing do.)
+            fits = isinstance(tower.encoder, Encoder) and type(tower.encoder).fit is not Encoder.fit
+            if fits and name not in model.started:
                 windows = (w for signal in self._signals(name) for w in tower.processing.segments(signal))
                 generator = generator_for(self.recipe.seed, 0, "", f"{name}.fit")
                 tower.encoder.fit((tower.processing(window) for window in windows), generator)
@@ -212,6 +221,23 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
     def _collator(self) -> Collator:
         by_label = self.recipe.loss.positives == "label"
         return Collator(self.train_rows, self.recipe.pairs, self.tables["train"], by_label, self.objective.uses_views)
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """The gradient of a batch, in one piece or by micro-batches."""
+        size = self.recipe.training.micro_batch
+        if size is None:
+            whole: Tensor = super().training_step(model, inputs, num_items_in_batch)
+            return whole
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+        steps = self.current_gradient_accumulation_steps
+        return gradcache(
+            model,
+            inputs["inputs"],
+            lambda output: self.objective(output, inputs, self.progress) / steps,
+            size,
+            self.accelerator.backward,
+        )
 
     def compute_loss(
         self, model: nn.Module, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -315,8 +341,12 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
 class _EachUpdate(TrainerCallback):  # type: ignore[misc]
     """Clamp the temperature after each update, as CLIP and CLAP do."""
 
+    def __init__(self, trainer: AlignmentTrainer) -> None:
+        self.trainer = trainer
+
     def on_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         model.temperature.clamp_()
+        self.trainer.objective.zero_grad()  # transformers clears the gradients of the model alone
 
 
 class _EachEpoch(TrainerCallback):  # type: ignore[misc]

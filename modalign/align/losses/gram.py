@@ -11,9 +11,6 @@ from modalign.align.losses.registry import register_loss
 from modalign.align.losses.targets import same_item, shares, soft_cross_entropy
 from modalign.errors import RecipeError, suggest
 
-LEAST = 1e-8
-"""The determinant is kept above this: the gradient of its root is infinite at 0, where views coincide."""
-
 
 @register_loss("gram")
 def gram(
@@ -70,4 +67,5 @@ def volumes(anchor: Tensor, others: Sequence[Tensor]) -> Tensor:
     own = (anchor * anchor).sum(1)
     top = torch.cat([own[:, None, None].expand(rows, rows, 1), cross], 2).unsqueeze(2)
     below = torch.cat([cross.unsqueeze(3), inner.unsqueeze(0).expand(rows, rows, n, n)], 3)
-    return torch.linalg.det(torch.cat([top, below], 2)).clamp_min(LEAST).sqrt()
+    # The gradient of a root is infinite at 0, where views coincide.
+    return torch.linalg.det(torch.cat([top, below], 2)).clamp_min(torch.finfo(own.dtype).eps).sqrt()
