@@ -64,7 +64,7 @@ def demo_wordings() -> dict[str, dict[str, list[str]]]:
 def prepared(name: str, root: Path | None, work: Path, epochs: float | None) -> tuple[Any, Any, str, dict[str, Any]]:
     """Recipe, manifest, tower, and wording -> descriptions of a set."""
     from benchmarks.results import STUDIES
-    from modalign.align.config import load_recipe
+    from modalign.align.recipe_files import load_recipe
     from modalign.datasets.registry import prepare
     from modalign.tasks.crossval import with_fold
     from modalign.tasks.training import modalities_of, open_manifest

@@ -134,8 +134,8 @@ class Options:
 
 def run_fold(study: Study, number: int, options: Options, work: Path) -> tuple[Any, Learnt]:
     """Prepare, train and evaluate one fold: by prompts and floors, and from a few labelled rows and by probes."""
-    from modalign.align.config import load_recipe
     from modalign.align.model import AlignmentModel
+    from modalign.align.recipe_files import load_recipe
     from modalign.datasets.registry import prepare
     from modalign.tasks.crossval import with_fold
     from modalign.tasks.evaluate import dataset_of, evaluate_zero_shot, labelled

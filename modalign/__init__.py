@@ -41,7 +41,7 @@ _HOME = {
     "fine_tune": "modalign.tasks.finetune.run",
     "get_modality": "modalign.modalities.registry",
     "list_modalities": "modalign.modalities.registry",
-    "load_recipe": "modalign.align.config",
+    "load_recipe": "modalign.align.recipe_files",
     "read_manifest": "modalign.align.manifest",
     "register_loss": "modalign.align.losses.registry",
     "register_modality": "modalign.modalities.registry",
@@ -52,11 +52,11 @@ __all__ = [*sorted(_HOME), "__version__"]  # noqa: PLE0604 - the names are liste
 
 if TYPE_CHECKING:
     from modalign.align.config import Recipe as Recipe
-    from modalign.align.config import load_recipe as load_recipe
     from modalign.align.losses.registry import register_loss as register_loss
     from modalign.align.manifest import read_manifest as read_manifest
     from modalign.align.model import AlignmentModel as AlignmentModel
     from modalign.align.model import build_model as build_model
+    from modalign.align.recipe_files import load_recipe as load_recipe
     from modalign.align.trainer import AlignmentTrainer as AlignmentTrainer
     from modalign.errors import ManifestError as ManifestError
     from modalign.errors import ModalignError as ModalignError

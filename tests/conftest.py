@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 import torch
 
-from modalign.align.config import Recipe, parse_recipe
+from modalign.align.config import Recipe
 from modalign.align.manifest import Manifest, read_manifest
+from modalign.align.recipe_files import parse_recipe
 from modalign.modalities import get_modality
 from tests import tone  # registers the modality "tone"
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from modalign import AlignmentModel, ZeroShotClassifier, check_modality
+from modalign.align.losses import registry as losses
 from modalign.modalities import registry
 from modalign.modalities.testing import Sample
 
@@ -26,6 +27,7 @@ def blocks(page: str) -> list[str]:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Run a page in an empty folder; what it registers is forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
+    known = dict(losses._losses)
     before = {*registry._registered, *registry.BUILT_IN}  # a built-in one registers when it is first used
 
     def runner(page: str) -> dict[str, Any]:
@@ -37,6 +39,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     yield runner
     for name in set(registry._registered) - before:
         del registry._registered[name]
+    for name in set(losses._losses) - set(known):
+        del losses._losses[name]
 
 
 def test_every_run_mark_has_its_block() -> None:

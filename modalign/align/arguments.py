@@ -29,7 +29,7 @@ def training_arguments(recipe: Recipe, out: Path, rows: int, evaluate: bool) -> 
         weight_decay=t.weight_decay,
         warmup_steps=math.ceil(t.warmup * math.ceil(updates * t.epochs)),
         lr_scheduler_type=t.scheduler,
-        optim=t.optim,
+        optim="adamw_torch" if t.optim == "lion" else t.optim,  # what is passed to the trainer goes before it
         max_grad_norm=t.max_grad_norm,
         bf16=t.bf16,
         use_cpu=not torch.accelerator.is_available(),  # said outright, else bf16 is refused there

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -47,3 +47,11 @@ class FeatureTable:
     def take(self, keys: Sequence[Hashable]) -> Tensor:
         """The features of these keys, (len(keys), width)."""
         return self.features[torch.tensor([self._index[key] for key in keys])]
+
+    def chunks(self, size: int = 8192) -> Iterator[Tensor]:
+        """All features, `size` rows at a time."""
+        yield from self.features.split(size)  # type: ignore[no-untyped-call]
+
+    def content(self, key: Hashable) -> str | None:
+        """The hash of the samples that an item was encoded from, where the table knows it."""
+        return None

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from importlib.resources import files
 from itertools import combinations
-from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from modalign.errors import RecipeError, suggest
+from modalign.errors import suggest
 from modalign.modalities.registry import list_modalities
 
 
@@ -30,6 +26,7 @@ class ProjectionConfig(Section):
     center: bool = Field(False, description="subtract the training set's mean feature (frozen encoders only)")
     standardize: bool = Field(False, description="likewise, and divide each feature by its standard deviation")
     noise: float = Field(0.0, ge=0, description="Gaussian noise on the pooled features while training, in their sd")
+    frozen: bool = Field(False, description="keep its weights: those of `init`, with only an adapter trained")
     solve: Literal["whiten", "ridge"] | None = Field(
         None,
         description="a linear projection found in one step, not trained: whiten the training features, or regress on "
@@ -51,6 +48,18 @@ class LoraOptions(Section):
     dropout: float = Field(0.0, ge=0, lt=1)
     bias: Literal["none", "all", "lora_only"] = "none"
     targets: list[str] | None = Field(None, description="module names; None: the encoder family's defaults")
+    layers: tuple[int, int] | None = Field(
+        None, description="first and last of the layers adapted, from 0; negative ones count from the end; None: all"
+    )
+    rslora: bool = Field(False, description="rank-stabilised: the update is scaled by alpha / sqrt(r), not alpha / r")
+    dora: bool = Field(False, description="the length of each row of weights is learnt apart from its direction")
+
+
+class AdapterConfig(Section):
+    """A residual on the encoder's pooled features, which leaves them unchanged before training."""
+
+    kind: Literal["linear", "mlp"] = "mlp"
+    hidden: int | None = Field(None, ge=1, description="width of the mlp's hidden layer; None: a quarter of the input")
 
 
 class TowerConfig(Section):
@@ -62,15 +71,18 @@ class TowerConfig(Section):
     processing: dict[str, Any] = Field(default_factory=dict)
     augment: list[dict[str, Any]] = Field(default_factory=list, description="used in training only, in this order")
     projection: ProjectionConfig = ProjectionConfig()
-    tune: Literal["full", "lora", "frozen"] = "full"
+    tune: Literal["full", "lora", "bitfit", "frozen"] = Field(
+        "full", description="what of the encoder trains: all, low-rank updates, its biases, nothing"
+    )
     lora: LoraOptions = LoraOptions()
+    adapter: AdapterConfig | None = Field(None, description="trained between the encoder and the projection")
 
     @model_validator(mode="after")
     def _center_needs_a_fixed_feature(self) -> Self:
         if self.projection.center and self.tune != "frozen":
             raise ValueError("projection.center needs tune: frozen, since the mean of a tuned encoder's features moves")
         if self.tune == "frozen" and self.augment:
-            raise ValueError("a frozen tower is encoded once, so augment has no use; set tune: full or lora")
+            raise ValueError("a frozen tower is encoded once, so augment has no use; set tune: full, lora or bitfit")
         return self
 
 
@@ -154,7 +166,11 @@ class TrainingConfig(Section):
     weight_decay: float = Field(0.01, ge=0)
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")
     scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
-    optim: str = "adamw_torch"
+    optim: str = Field("adamw_torch", description="lion, or one that transformers' TrainingArguments names")
+    layer_decay: float | dict[str, float] = Field(
+        1.0, description="a layer's learning rate as a share of the next one's; one for all tuned towers, or by tower"
+    )
+    ema: float = Field(0.0, ge=0, lt=1, description="decay of the running mean of the weights that is kept; 0: none")
     max_grad_norm: float = Field(1.0, ge=0)
     bf16: bool = False
     evaluate_every: float = Field(1, gt=0, description="epochs between evaluations and checkpoints")
@@ -235,151 +251,3 @@ class Recipe(ModelConfig):
     def model_part(self) -> ModelConfig:
         """The part that is saved with the weights."""
         return ModelConfig(towers=self.towers, dim=self.dim, temperature=self.temperature)
-
-
-def list_recipes() -> list[str]:
-    """Names of the recipes that come with the package."""
-    return sorted(p.name.removesuffix(".yaml") for p in files("modalign.recipes").iterdir() if p.name.endswith(".yaml"))
-
-
-def recipe_of(folder: Path) -> dict[str, Any]:
-    """The recipe that goes on from a saved model: the one it was trained by, its towers as saved, its weights first.
-
-    Raises:
-        RecipeError: the folder holds no model, or one whose training is not known.
-    """
-    if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
-        folder = folder / "model"
-    try:
-        tree = json.loads((folder / "training.json").read_text())["recipe"]
-        return {**tree, "towers": json.loads((folder / "config.json").read_text())["towers"], "init": str(folder)}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise RecipeError(
-            f"{folder}: no model that says what it was trained by; name a recipe, and give the model as --set init=..."
-        ) from None
-
-
-def recipe_text(recipe: str | Path) -> str:
-    """The YAML of a recipe given by name or by path.
-
-    Raises:
-        RecipeError: there is none.
-    """
-    path = Path(recipe)
-    if path.is_file():
-        return path.read_text()
-    if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
-        raise RecipeError(f"{recipe}: no such file")
-    if str(recipe) not in list_recipes():
-        raise RecipeError(f"no recipe {str(recipe)!r}: {suggest(str(recipe), list_recipes())}")
-    return (files("modalign.recipes") / f"{recipe}.yaml").read_text()
-
-
-def load_recipe(recipe: str | Path, overrides: list[str] | None = None) -> Recipe:
-    """Read a recipe by name or path, apply `key.key=value` overrides (YAML values), and validate it.
-
-    The folder of a saved model stands for the recipe that goes on from it (`recipe_of`).
-
-    Example:
-        >>> load_recipe("motion", ["training.epochs=2"]).training.epochs     # doctest: +SKIP
-        2.0
-
-    Raises:
-        RecipeError: names the recipe, the key and the mend.
-    """
-    try:
-        tree = recipe_of(Path(recipe)) if Path(recipe).is_dir() else yaml.safe_load(recipe_text(recipe))
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{recipe}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
-        raise RecipeError(f"{recipe}: a recipe is a mapping of keys; see `modalign init`")
-    for one in overrides or []:
-        override(tree, one)
-    return parse_recipe(tree, str(recipe))
-
-
-def parse_recipe(tree: dict[str, Any], where: str = "recipe") -> Recipe:
-    """Validate a recipe given as a mapping.
-
-    Raises:
-        RecipeError: every problem, a line each.
-    """
-    return parse_section(Recipe, tree, where)
-
-
-S = TypeVar("S", bound=Section)
-
-
-def parse_section(kind: type[S], tree: dict[str, Any], where: str) -> S:
-    """Validate a config of any kind given as a mapping.
-
-    Args:
-        kind: a subclass of `Section`.
-        tree: its keys.
-        where: what errors call it.
-
-    Raises:
-        RecipeError: every problem, a line each.
-    """
-    try:
-        return kind(**tree)
-    except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            key = ".".join(str(part) for part in problem["loc"])
-            message = problem["msg"].removeprefix("Value error, ")
-            if problem["type"] == "extra_forbidden":
-                message = f"no such key; {suggest(str(problem['loc'][-1]), _keys_at(kind, problem['loc'][:-1]))}"
-            elif problem["type"] not in {"missing", "value_error"}:
-                message = f"{message} (given: {problem['input']!r})"
-            lines.append(f"{where}: {key}: {message}" if key else f"{where}: {message}")
-        raise RecipeError("\n".join(lines)) from None
-    except TypeError as error:
-        raise RecipeError(f"{where}: {error}") from None
-
-
-def _keys_at(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    model = kind
-    names: dict[str, type[BaseModel]] = {
-        "towers": TowerConfig,
-        "projection": ProjectionConfig,
-        "lora": LoraOptions,
-        "pairs": Pair,
-    }
-    names |= {"temperature": TemperatureConfig, "loss": LossConfig, "plus": LossTerm, "training": TrainingConfig}
-    for part in location:
-        known = model.model_fields.get(str(part))
-        own = known.annotation if known else None
-        model = own if isinstance(own, type) and issubclass(own, BaseModel) else names.get(str(part), model)
-    return list(model.model_fields)
-
-
-def override(tree: dict[str, Any], said: str) -> None:
-    """Put `key.key=value` (a YAML value) into a tree of mappings.
-
-    Raises:
-        RecipeError: it is not written so, or a key on the way is no mapping.
-    """
-    key, equals, value = said.partition("=")
-    if not equals or not key.strip():
-        raise RecipeError(f"--set {said!r}: write it as key.key=value, for example training.epochs=3")
-    node: Any = tree
-    *path, last = key.strip().split(".")
-    for part in path:
-        node = node.setdefault(part, {}) if isinstance(node, dict) else None
-        if not isinstance(node, dict):
-            raise RecipeError(f"--set {said!r}: {part!r} is not a mapping in this recipe")
-    try:
-        node[last] = _scalar(value)
-    except yaml.YAMLError:
-        raise RecipeError(f"--set {said!r}: the value is not valid YAML") from None
-
-
-def _scalar(value: str) -> Any:
-    parsed = yaml.safe_load(value)
-    if isinstance(parsed, str):  # YAML 1.1 reads 1e-3 as text
-        try:
-            return float(parsed)
-        except ValueError:
-            return parsed
-    return parsed

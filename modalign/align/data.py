@@ -17,8 +17,7 @@ from modalign.align.cache import FeatureTable
 from modalign.align.config import Pair
 from modalign.align.hard_captions import hard_captions
 from modalign.align.manifest import Manifest, Row
-from modalign.align.mode import in_eval
-from modalign.align.model import AlignmentModel, Tower
+from modalign.align.model import Tower
 from modalign.align.sampler import choice_for, generator_for
 from modalign.align.signal_cache import SignalCache, load_prepared
 from modalign.errors import ManifestError, ReadError
@@ -126,6 +125,7 @@ class AlignmentDataset(Dataset[Item]):
             for name, modality in self.modalities.items()
         }
         self.cached: set[str] = set()
+        self.tables: dict[str, FeatureTable] = {}  # of towers that are cached, or were in rows that these are part of
         self._signals: dict[Key, Signal] = {}
         self._contents: dict[Key, str] = {}
         self._budget = 1 << 29  # bytes of signals kept in memory
@@ -187,8 +187,8 @@ class AlignmentDataset(Dataset[Item]):
         said = dict.fromkeys(template for name in recordings for template in self.templates[name])
         return tuple(said) or self.modalities[tower].templates
 
-    def signal(self, index: int, tower: str, key: Key) -> Signal:
-        """Read and prepare the item, or take it from memory or the cache.
+    def signal(self, index: int, tower: str, key: Key, keep: bool = True) -> Signal:
+        """Read and prepare the item, or take it from memory or the cache; `keep` it in memory while there is room.
 
         Raises:
             ReadError: names the row too.
@@ -204,15 +204,21 @@ class AlignmentDataset(Dataset[Item]):
         except ReadError as error:
             raise ReadError(f"{self.manifest.path}: row {row.id!r}: {error}") from error.__cause__
         # Two recordings with the same samples are the same item, whatever their files are called.
-        self._contents[key] = source if isinstance(source, str) and not modality.is_path else digest(signal.data)
+        if modality.is_path:
+            self._contents[key] = digest(signal.data)
         size = signal.data.numel() * 4 + 512
-        if size < self._budget:
+        if keep and size < self._budget:
             self._budget -= size
             self._signals[key] = signal
         return signal
 
     def content(self, key: Key) -> str:
         """What makes an item that was read (or encoded) before equal to others: its text, or its samples' hash."""
+        if len(key) == 1:
+            return str(key[0])
+        if key not in self._contents:
+            known = [table.content(key) for table in self.tables.values() if key in table]
+            return next(content for content in known if content is not None)
         return self._contents[key]
 
     def __getitem__(self, index: int | tuple[int, int]) -> Item:
@@ -235,11 +241,11 @@ class AlignmentDataset(Dataset[Item]):
                 known = tower in self.cached
                 said[tower, caption] = None if known else self.processing[tower](self.signal(i, tower, (caption,)))
             if tower in self.cached:
-                contents[tower] = self._contents[key]
+                contents[tower] = self.content(key)
                 inputs[tower] = None
                 continue
             signal = self.signal(i, tower, key)
-            contents[tower] = self._contents[key]
+            contents[tower] = self.content(key)
             if self.train and self.random[tower]:
                 generator = generator_for(self.seed, epoch, row.id, tower)
                 signal = augment(self.processing[tower].crop(signal, generator), self.augmentations[tower], generator)
@@ -289,19 +295,3 @@ def check_captions(dataset: AlignmentDataset, pairs: Sequence[Pair]) -> dict[tup
                 f"Fill the columns {pair.a!r} and {pair.b!r} (a text may also come from label and descriptions)"
             )
     return counts
-
-
-def encode_frozen(model: AlignmentModel, dataset: AlignmentDataset, tower: str, batch_size: int) -> FeatureTable:
-    """Encode every distinct item of a frozen tower once, in a fixed order and in fixed batches."""
-    first: dict[Key, int] = {}
-    for i in range(len(dataset)):
-        for key in dataset.keys_of(i, tower):
-            first.setdefault(key, i)
-    part = model.tower(tower)
-    table = FeatureTable(part.width)
-    keys = sorted(first, key=repr)
-    with in_eval(part), torch.no_grad():
-        for start in range(0, len(keys), batch_size):
-            chunk = keys[start : start + batch_size]
-            table.add(chunk, part.encode_whole([dataset.signal(first[k], tower, k) for k in chunk], batch_size).cpu())
-    return table

@@ -7,7 +7,7 @@ Every function takes (N, d) unit rows, on any device, and returns a number.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -76,6 +76,40 @@ def linear_separability(x: Tensor, y: Tensor, seed: int = 0) -> float:
     test, train = (torch.cat([x[part], y[part]]).detach().cpu().numpy() for part in (order[:held], order[held:]))
     model = LogisticRegression(max_iter=1000).fit(train, np.repeat([0, 1], len(train) // 2))
     return float(model.score(test, np.repeat([0, 1], held)))
+
+
+def similarities(x: Tensor, y: Tensor, items: Sequence[Sequence[Hashable]] = ()) -> dict[str, float]:
+    """Mean cosine of the pairs, and of each row with the nearest that is none of its positives, both directions.
+
+    Args:
+        x: (N, d) unit rows.
+        y: (N, d) unit rows.
+        items: of one tower or more: what each row holds; rows that hold the same in any are positives. NaN where every
+            row is a positive of every other.
+
+    Example:
+        >>> similarities(torch.eye(3), torch.eye(3))
+        {'positive': 1.0, 'hardest negative': 0.0}
+    """
+    x, y = _whole(x), _whole(y)
+    numbers = [torch.tensor([*map({item: k for k, item in enumerate(own)}.__getitem__, own)]) for own in items]
+    down = torch.full((len(y),), -torch.inf, device=x.device)
+    across = []
+    for start in range(0, len(x), CHUNK):
+        cosines = x[start : start + CHUNK] @ y.T
+        rows = torch.arange(start, start + len(cosines))
+        positive = rows.unsqueeze(1) == torch.arange(len(y))
+        for own in numbers:
+            positive |= own[rows].unsqueeze(1) == own
+        cosines = cosines.masked_fill(positive.to(x.device), -torch.inf)
+        across.append(cosines.amax(1))
+        down = torch.maximum(down, cosines.amax(0))
+    nearest = torch.cat([*across, down])
+    nearest = nearest[torch.isfinite(nearest)]
+    return {
+        "positive": float((x * y).sum(1).mean()),
+        "hardest negative": float(nearest.mean()) if len(nearest) else math.nan,
+    }
 
 
 def gap_figures(x: Tensor, y: Tensor) -> dict[str, float]:

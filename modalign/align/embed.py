@@ -54,13 +54,15 @@ def embed_split(
         dataset: a split, built with `train=False`.
         tower: the tower's name.
         batch_size: rows encoded at a time.
-        table: the tower's cached features, if it is frozen.
+        table: the tower's cached features, if it is frozen; None: those that the dataset has.
         advance: called with the number of rows done, for a progress bar.
 
     Raises:
         ReadError: a source cannot be read.
     """
     part = model.tower(tower)
+    if table is None and part.frozen and tower in dataset.cached:
+        table = dataset.tables[tower]
     present = [i for i in range(len(dataset)) if dataset.options_of(i, tower)]
     contents: list[str] = []
     chunks: list[Tensor] = []
@@ -92,12 +94,13 @@ def evaluate_pairs(
     tables: Mapping[str, FeatureTable],
     batch_size: int = 256,
     loss_rows: int = 4096,
+    look: Callable[[Pair, Tensor, Tensor, Sequence[Sequence[str]]], Mapping[str, float]] | None = None,
 ) -> dict[str, float]:
     """The loss and R@1/5/10 of each pair over the whole split, both directions, and their mean R@1.
 
     The loss is that of one batch of the whole split (of `loss_rows` rows at most, averaged beyond that), so it is
     comparable between epochs but not with the training loss of another batch size; InfoNCE stands for a loss that
-    knows the training rows alone.
+    knows the training rows alone. `look` gives further figures of each pair's rows and items.
     """
     needed = {name for pair in pairs for name in (pair.a, pair.b)}
     embedded = {name: embed_split(model, dataset, name, batch_size, tables.get(name)) for name in sorted(needed)}
@@ -117,6 +120,8 @@ def evaluate_pairs(
             recalls = recall_at_k(queries, gallery, (1, 5, 10), items_a, queries=items_b)
             metrics |= {f"{name}_R@{k}": value for k, value in recalls.items()}
             firsts.append(recalls[1])
+        if look is not None:
+            metrics |= look(pair, x, y, (items_a, items_b))
     if firsts:
         metrics["R@1"] = sum(firsts) / len(firsts)
         metrics["loss"] = _loss(model, embedded, len(dataset), pairs, objective, loss_rows)

@@ -20,6 +20,7 @@ from modalign.align.privacy import without_paths
 from modalign.align.projection import Projection
 from modalign.align.start import start_from
 from modalign.align.temperature import Temperature
+from modalign.align.tuning import FeatureAdapter, layer_list, only_biases
 from modalign.errors import ModelError, RecipeError, suggest
 from modalign.modalities.base import Encoder, Modality, Processing, Signal
 from modalign.modalities.registry import get_modality
@@ -53,13 +54,17 @@ class Tower(nn.Module):
         self.width = self.encoder.width
         self.padding = self.encoder.padding
         self._encoder_options = self.encoder.options()
+        self.layer_list = layer_list(self.encoder)
         if not self.encoder.trains and config.tune != "frozen":
             raise RecipeError(f"towers.{name}.tune: the encoder has nothing to train; set tune: frozen")
         if config.tune == "lora":
             self.encoder = add_lora(self.encoder, config.lora, name)
+        elif config.tune == "bitfit":
+            only_biases(self.encoder, name)
         elif config.tune == "frozen":
             self.encoder.requires_grad_(False)
         self.projection = Projection(self.width, dim, config.projection)
+        self.adapter = None if config.adapter is None else FeatureAdapter(self.width, config.adapter)
 
     @property
     def frozen(self) -> bool:
@@ -88,11 +93,11 @@ class Tower(nn.Module):
             self.config = self.config.model_copy(update={"tune": "full"})
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode, but a frozen encoder stays in eval, and so does the BatchNorm of a LoRA one."""
+        """Training mode, but a frozen encoder stays in eval, and so does BatchNorm where most weights stay."""
         super().train(mode)
         if self.frozen:
             self.encoder.eval()
-        elif self.config.tune == "lora":
+        elif self.config.tune != "full":
             for module in self.encoder.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
@@ -130,6 +135,7 @@ class Tower(nn.Module):
 
     def project(self, pooled: Tensor) -> Tensor:
         """Pooled features (B, width) -> (B, dim) unit rows."""
+        pooled = pooled if self.adapter is None else self.adapter(pooled)
         return F.normalize(self.projection(pooled), dim=-1)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -167,6 +173,7 @@ class AlignmentModel(
         self.source = config if isinstance(config, ModelConfig) else ModelConfig(**config)
         self.base: str | None = None
         self.seed: int | None = None
+        self.init: str | None = None
         self.started: frozenset[str] = frozenset()  # towers whose weights and constants came from another model
         self.record: dict[str, Any] | None = None  # what it was trained on, for naming an evaluation's protocol
         self.towers = nn.ModuleDict(
@@ -251,10 +258,12 @@ class AlignmentModel(
         return self
 
     def trainable_table(self) -> list[tuple[str, int, int]]:
-        """(part, parameters, trainable ones) for each tower's encoder and projection, and the temperature."""
+        """(part, parameters, trainable ones) for each tower's encoder, adapter and projection, and the temperature."""
         parts: dict[str, nn.Module] = {}
         for name in self.towers:
             parts[f"{name}.encoder"] = self.tower(name).encoder
+            adapted = self.tower(name).adapter
+            parts |= {} if adapted is None else {f"{name}.adapter": adapted}
             parts[f"{name}.projection"] = self.tower(name).projection
         parts["temperature"] = self.temperature
         return [
@@ -280,6 +289,8 @@ class AlignmentModel(
         about = {
             "base": self.base,
             "seed": self.seed,
+            "init": self.init,
+            "started": sorted(self.started),
             "config": self.source.model_dump(mode="json"),
             "base_sha256": adapter.base_hash(self.state_dict(), set(tensors)),
             "processing": {name: self.tower(name).processing.parameters() for name in self.towers},
@@ -298,13 +309,15 @@ class AlignmentModel(
             ModelError: a file is missing or damaged, or the base is another one.
         """
         about, tensors = adapter.read_adapter(Path(folder))
-        source = base if base is not None else about["base"]
-        if source is not None:
+        source = base if base is not None else about["base"] or about.get("init")
+        if source is not None and not about.get("init"):
             model = cls.from_pretrained(source)
         else:
             with seeded(about["seed"] or 0):
                 model = cls(about["config"])
             model.seed = about["seed"]
+            if source is not None:
+                model.take_weights(str(source), about["started"])
         state = model.state_dict()
         unknown = [name for name in tensors if name not in state or state[name].shape != tensors[name].shape]
         if unknown:
@@ -318,6 +331,12 @@ class AlignmentModel(
         for name, parameters in about["processing"].items():
             model.tower(name).take_parameters(parameters)
         return model.eval()
+
+    def take_weights(self, init: str, started: Collection[str] | None = None) -> None:
+        """Start from a saved model: all towers that both have, or those of `started`. See `start_from`."""
+        source = type(self).from_pretrained(init).merge()
+        start_from(self, source, set(source.towers if started is None else started), init)
+        self.init = init
 
     def _save_pretrained(self, save_directory: Path) -> None:
         assets = {name: self.tower(name).processing for name in self.towers}
@@ -370,6 +389,5 @@ def build_model(recipe: Recipe, started: Collection[str] | None = None) -> Align
         model = AlignmentModel(recipe.model_part())
     model.seed = recipe.seed
     if recipe.init:
-        source = AlignmentModel.from_pretrained(recipe.init).merge()
-        start_from(model, source, set(source.towers if started is None else started), recipe.init)
+        model.take_weights(recipe.init, started)
     return model

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from modalign.align.cache import FeatureTable
 from modalign.align.closed_form import Ridge, ridge, whitening
 from modalign.align.config import ProjectionConfig
 from modalign.errors import RecipeError
@@ -63,22 +64,26 @@ class Projection(nn.Module):
             if width != dim:
                 raise RecipeError(f"projection.kind: identity needs dim = {width}, the encoder's width, not {dim}")
             self.layers = nn.Identity()
+        if config.frozen:
+            self.layers.requires_grad_(False)
 
     @torch.no_grad()
-    def fit(self, features: Tensor) -> None:
+    def fit(self, features: Tensor | FeatureTable) -> None:
         """Take the constants from training features (N, width): mean and deviation, as far as they are asked for."""
-        features = features.double()
-        mean = features.mean(0)
+        whole = isinstance(features, Tensor)
+        parts = (lambda: [features]) if whole else features.chunks  # read twice, and never all in memory
+        count = len(features)
+        mean = sum(part.double().sum(0) for part in parts()).to(self.mean.device) / count
         if self.config.center or self.config.standardize:
             self.mean.copy_(mean)
-        centred = features - mean
+        squares = sum((part.to(mean) - mean).square().sum(0) for part in parts()) / count
         if self.config.standardize:
             # A feature that hardly moves in training would be huge where it moves a little more.
-            own = centred.square().mean(0).sqrt()
+            own = squares.sqrt()
             spread = own.clamp_min(SMALLEST * float(own.square().mean().sqrt()) or 1.0)
             self.spread.copy_(spread)
-            centred = centred / spread
-        self.sd.copy_(centred.square().mean().sqrt())
+            squares = squares / spread.square()
+        self.sd.copy_(squares.mean().sqrt())
 
     @torch.no_grad()
     def whiten(self, features: Tensor, weights: Tensor) -> None:

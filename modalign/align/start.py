@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from modalign.align.lora import measure_again
 from modalign.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ def start_from(model: AlignmentModel, source: AlignmentModel, names: Collection[
         _copy(
             mine.projection.state_dict(), theirs.projection.state_dict(), f"init: the projection of {name!r} in {where}"
         )
+        measure_again(mine.encoder)
+        if mine.adapter is not None and theirs.adapter is not None:
+            _copy(mine.adapter.state_dict(), theirs.adapter.state_dict(), f"init: the adapter of {name!r} in {where}")
         mine.processing = theirs.processing
     with torch.no_grad():
         model.temperature.log_scale.copy_(source.temperature.log_scale)

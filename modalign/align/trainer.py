@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainerControl
+from transformers import TrainerCallback, TrainerControl
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import rotate_checkpoints
 
@@ -18,9 +19,11 @@ from modalign.align.arguments import training_arguments
 from modalign.align.cache import FeatureTable
 from modalign.align.collate import Collator
 from modalign.align.config import Recipe
-from modalign.align.data import AlignmentDataset, check_captions, count_pairs, encode_frozen
+from modalign.align.data import AlignmentDataset, check_captions, count_pairs
 from modalign.align.embed import evaluate_pairs
+from modalign.align.encode import encode_frozen
 from modalign.align.gradcache import gradcache, refuse_batch_norm
+from modalign.align.lora import unwrapped
 from modalign.align.manifest import Manifest
 from modalign.align.model import AlignmentModel
 from modalign.align.objective import Objective
@@ -28,6 +31,9 @@ from modalign.align.objective_state import PairRows, load_state, save_state
 from modalign.align.sampler import EpochBatchSampler, generator_for
 from modalign.align.signal_cache import SignalCache
 from modalign.align.solving import solve_projections
+from modalign.align.tuning import layer_rates
+from modalign.align.updates import RunningMean, UpdatingTrainer, optimizer_class
+from modalign.align.watch import Watch
 from modalign.errors import ManifestError, ModelError, RecipeError, suggest
 from modalign.modalities.base import Encoder, Processing
 
@@ -38,7 +44,7 @@ NOTED = 10_000
 """How many items of a tower that is not cached are processed in advance to count what would be cut."""
 
 
-class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no types
+class AlignmentTrainer(UpdatingTrainer):
     """Trains an AlignmentModel by a recipe.
 
     Checkpoints, resume, schedulers, mixed precision, TensorBoard and callbacks are transformers' own. Gradient
@@ -110,14 +116,20 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         self._fit_processing(model)
         if fit_encoders:
             self._fit_encoders(model)
+        t = recipe.training
+        self.rates = layer_rates(towers, t.layer_decay)
+        self.watch = Watch(model, recipe.pairs)
+        whole = model if trained is None else trained
+        self.ema = RunningMean(whole, t.ema) if t.ema else None
         args = training_arguments(recipe, out, len(self.train_rows), evaluate=val is not None)
         super().__init__(
-            model=model if trained is None else trained,
+            model=whole,
             args=args,
             data_collator=lambda items: items,
             train_dataset=self.train_rows,
             eval_dataset=self.val_rows,
-            callbacks=[_EachUpdate(self), _EachEpoch(self), *callbacks],
+            callbacks=[_EachUpdate(self), _EachEpoch(self), self.watch, *([self.ema] if self.ema else []), *callbacks],
+            optimizer_cls_and_kwargs=optimizer_class(t),
         )
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
@@ -161,12 +173,11 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         """Let encoders take constants from the training rows, and from nothing else."""
         for name in model.towers:
             tower = model.tower(name)
-            # (What LoRA wraps takes no constants: only encoders that train nothing do.)
-            fits = isinstance(tower.encoder, Encoder) and type(tower.encoder).fit is not Encoder.fit
-            if fits and name not in model.started:
+            encoder = unwrapped(tower.encoder)
+            if name not in model.started and type(encoder).fit is not Encoder.fit:
                 windows = (w for signal in self._signals(name) for w in tower.processing.segments(signal))
                 generator = generator_for(self.recipe.seed, 0, "", f"{name}.fit")
-                tower.encoder.fit((tower.processing(window) for window in windows), generator)
+                encoder.fit((tower.processing(window) for window in windows), generator)
 
     def _signals(self, tower: str) -> Iterable[Any]:
         for i in range(len(self.train_rows)):
@@ -181,13 +192,15 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
             if not tower.frozen:
                 self._note_cut(name)
                 continue
-            for split, rows in (("train", self.train_rows), ("val", self.val_rows)):
-                if rows is not None:
-                    tables[split][name] = encode_frozen(model, rows, name, self.recipe.training.batch_size)
-                    rows.cached.add(name)
+            given = {"train": self.train_rows} | ({} if self.val_rows is None else {"val": self.val_rows})
+            with self.args.main_process_first(desc="encoding frozen towers"):
+                found, notes = encode_frozen(model, list(given.values()), name)
+            for split, rows, table in zip(given, given.values(), found):
+                tables[split][name] = rows.tables[name] = table
+                rows.cached.add(name)
             if name not in model.started:
-                tower.projection.fit(tables["train"][name].features.to(model.device))
-            self.notes += [f"{name}: {note}" for note in tower.processing.notes()]
+                tower.projection.fit(tables["train"][name])
+            self.notes += [f"{name}: {note}" for note in (*tower.processing.notes(), *notes)]
         self.notes += solve_projections(model, self.train_rows, tables["train"], self.recipe)
         return tables
 
@@ -243,9 +256,14 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         self, model: nn.Module, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The weighted sum of the recipe's losses; a mean over the batch's rows."""
+        self.watch.saw(inputs["pairs"])
         output = model(inputs["inputs"])
         loss = self.objective(output, inputs, self.progress)
         return (loss, output) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """transformers' own, with what the watch has to say of the step."""
+        super().log(self.watch.complete(logs), *args, **kwargs)
 
     @property
     def progress(self) -> float:
@@ -269,7 +287,8 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Embed the whole val split, and compute the pairs' figures and the evaluators'."""
-        metrics = self._figures(eval_dataset)
+        with self.ema.applied() if self.ema else nullcontext():
+            metrics = self._figures(eval_dataset)
         named = {f"{metric_key_prefix}_{key}": value for key, value in metrics.items()}
         named[f"{metric_key_prefix}_best"] = self._best_figure(metrics)
         self.log(named)
@@ -280,7 +299,7 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
         rows = eval_dataset if eval_dataset is not None else self.val_rows
         assert isinstance(rows, AlignmentDataset)
         tables = self.tables["val"] if rows is self.val_rows else {}
-        metrics = evaluate_pairs(self.model, rows, self.recipe.pairs, self.objective, tables)
+        metrics = evaluate_pairs(self.model, rows, self.recipe.pairs, self.objective, tables, look=self.watch.pair)
         for evaluator in self.evaluators:
             metrics |= evaluator(self.model, rows)
         return metrics
@@ -313,6 +332,8 @@ class AlignmentTrainer(Trainer):  # type: ignore[misc]  # transformers says no t
             staged = run / checkpoint.STAGING / name
             self.state.save_to_json(str(staged / "trainer_state.json"))
             save_state(self.objective, [row.id for row in self.train_rows.manifest.rows], staged)
+            if self.ema:
+                self.ema.save(staged)
             checkpoint.commit(staged, run / name)
             rotate_checkpoints(
                 str(run),

@@ -12,11 +12,12 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from modalign.align.config import Recipe, load_recipe
+from modalign.align.config import Recipe
 from modalign.align.data import AlignmentDataset
 from modalign.align.embed import embed_split
 from modalign.align.manifest import Manifest
 from modalign.align.model import AlignmentModel
+from modalign.align.recipe_files import load_recipe
 from modalign.datasets.shoulder_exercises import write_manifest
 from modalign.errors import ModelError
 from modalign.tasks.evaluate import baselines, dataset_of, labelled, score, single_prompts

@@ -39,8 +39,8 @@ def command(
 
       modalign crossval my.yaml --data windows.csv --folds 10 --out runs/folds --set training.epochs=5 --resume
     """
-    from modalign.align.config import load_recipe
     from modalign.align.manifest import read_descriptions
+    from modalign.align.recipe_files import load_recipe
     from modalign.errors import RecipeError, suggest
 
     loaded = load_recipe(recipe, set_)

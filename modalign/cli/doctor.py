@@ -23,7 +23,7 @@ def command() -> None:
 
     import torch
 
-    from modalign.align.config import list_recipes
+    from modalign.align.recipe_files import list_recipes
     from modalign.modalities.registry import BUILT_IN, list_modalities, load_plugins
 
     print(f"python {platform.python_version()} on {platform.system()} {platform.machine()}")

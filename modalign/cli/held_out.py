@@ -55,7 +55,7 @@ def command(
 
       modalign held-out runs/six/model --data windows.csv --modality motion --out held --gamma 0.05
     """
-    from modalign.align.config import load_recipe
+    from modalign.align.recipe_files import load_recipe
     from modalign.cli._common import command_line, load
     from modalign.tasks.held_out import held_out_of, leave_classes_out
     from modalign.tasks.report import write_report

@@ -33,7 +33,7 @@ OTHER = """\
     # Encoders: {encoders}. See: modalign modalities {tower}
     encoder: {default}
     options: {{}}
-    tune: full              # full | lora | frozen
+    tune: full              # full | lora | bitfit | frozen
     # lora: {{r: 8, alpha: 16}}
     processing: {{}}
     # Augmentations: {augmentations}.

@@ -36,8 +36,8 @@ def command(
 
       modalign train runs/one/model --data mine.csv --out runs/three --set towers.motion.tune=lora
     """
-    from modalign.align.config import load_recipe
     from modalign.align.manifest import read_descriptions
+    from modalign.align.recipe_files import load_recipe
 
     loaded = load_recipe(recipe, set_)
     said = read_descriptions(descriptions) if descriptions else None

@@ -56,11 +56,13 @@ class Encoder(nn.Module):
     Attributes:
         width: D, the size of `pooled`.
         padding: "exact": a padded item has the embedding that it has alone; "fixed": equal lengths only.
+        layer_list: the `nn.ModuleList` of its layers, nearest the input first; None: its largest; empty: it has none.
         trains: whether training changes it; False: it has no weights, so that its tower is always frozen.
     """
 
     width: int
     padding: ClassVar[Literal["exact", "fixed"]] = "exact"
+    layer_list: ClassVar[str | None] = None
     trains: ClassVar[bool] = True
 
     def options(self) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Recipes: one YAML file a system, read by `modalign.align.config.load_recipe`."""
+"""Recipes: one YAML file a system, read by `modalign.align.recipe_files.load_recipe`."""

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from modalign import RecipeError, load_recipe
-from modalign.align.config import list_recipes, parse_recipe
+from modalign.align.recipe_files import list_recipes, parse_recipe
 from tests.imports import loaded_by
 
 GOOD = {"towers": {"text": {"tune": "frozen"}, "tone": {}}, "pairs": [["text", "tone"]]}
@@ -34,7 +34,7 @@ def test_overrides():
         ("training.epochs=-1", "training.epochs: .*greater than 0.*given: -1"),
         ("training.epochs", "write it as key.key=value"),
         ("pairs=5", "pairs"),
-        ("towers.motion.tune=half", "towers.motion.tune: .*'full', 'lora' or 'frozen'"),
+        ("towers.motion.tune=half", "towers.motion.tune: .*'full', 'lora', 'bitfit' or 'frozen'"),
         ("name.deep=1", "'name' is not a mapping"),
         ("towers.motion.x=[", "not valid YAML"),
         ("pairs=[[text, motin]]", "no tower 'motin'; did you mean 'motion'"),

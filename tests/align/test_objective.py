@@ -5,13 +5,14 @@ import pytest
 import torch
 
 from modalign import ModelError, RecipeError, build_model
-from modalign.align.config import LossConfig, Pair, parse_recipe
+from modalign.align.config import LossConfig, Pair
 from modalign.align.losses import infonce, mv_infonce
 from modalign.align.losses.gap import uniform
 from modalign.align.manifest import parse_table
 from modalign.align.model import AlignmentOutput
 from modalign.align.objective import Objective
 from modalign.align.pairs import pair_batch, views_of
+from modalign.align.recipe_files import parse_recipe
 from modalign.align.trainer import AlignmentTrainer
 from modalign.modalities import get_modality
 from tests.align.losses.vectors import random_rows

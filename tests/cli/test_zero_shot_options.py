@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from modalign import read_manifest
-from modalign.align.config import parse_recipe
+from modalign.align.recipe_files import parse_recipe
 from modalign.modalities import get_modality
 from modalign.tasks.hierarchy import label_set, read_hierarchy
 from modalign.tasks.training import train

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import torch
 
-from modalign.align.config import load_recipe
 from modalign.align.manifest import read_manifest
+from modalign.align.recipe_files import load_recipe
 from modalign.datasets.simulate.body import Movement, Person, draw_person, forward
 from modalign.datasets.simulate.curves import GAITS, curve, ramp
 from modalign.datasets.simulate.gait import walk

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from modalign.align.config import load_recipe, parse_recipe
 from modalign.align.model import AlignmentModel
+from modalign.align.recipe_files import load_recipe, parse_recipe
 from modalign.tasks.training import open_manifest, train
 from tests.modalities.ct_files import blob, places, ramp, tilted, write_nifti, write_nrrd, write_series
 

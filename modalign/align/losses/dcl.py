@@ -7,12 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from modalign.align.distributed import over_all_rows
 from modalign.align.losses.registry import register_loss
 from modalign.align.losses.targets import needs_two, same_item
 from modalign.errors import RecipeError
 
 
-@register_loss("dcl")
+@register_loss("dcl", distributed=True)
+@over_all_rows
 def dcl(
     x: Tensor,
     y: Tensor,
@@ -44,7 +46,8 @@ def dcl(
     return _decoupled("dcl", x, y, scale, groups, direction, intra_negatives, torch.ones_like)
 
 
-@register_loss("dclw")
+@register_loss("dclw", distributed=True)
+@over_all_rows
 def dclw(
     x: Tensor,
     y: Tensor,

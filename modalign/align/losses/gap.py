@@ -9,11 +9,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from modalign.align.distributed import over_all_rows
 from modalign.align.losses.registry import register_loss
 from modalign.align.losses.targets import needs_two, same_item
 
 
-@register_loss("align")
+@register_loss("align", distributed=True)
+@over_all_rows
 def align(x: Tensor, y: Tensor) -> Tensor:
     """`mean_i |x_i - y_i|^2`.
 
@@ -28,7 +30,8 @@ def align(x: Tensor, y: Tensor) -> Tensor:
     return (x - y).square().sum(1).mean()
 
 
-@register_loss("uniform")
+@register_loss("uniform", distributed=True)
+@over_all_rows
 def uniform(x: Tensor, y: Tensor, groups: Tensor | None = None) -> Tensor:
     """Mean over the two towers of `ln mean_{i<j} exp(-2 |x_i - x_j|^2)`: 0 where all rows are one point.
 
@@ -51,7 +54,8 @@ def uniform(x: Tensor, y: Tensor, groups: Tensor | None = None) -> Tensor:
     return (_log_mean(x, x, same) + _log_mean(y, y, same)) / 2
 
 
-@register_loss("xuniform")
+@register_loss("xuniform", distributed=True)
+@over_all_rows
 def xuniform(x: Tensor, y: Tensor, groups: Tensor | None = None) -> Tensor:
     """`ln mean_{i!=j} exp(-2 |x_i - y_j|^2)`: how near the rows of different pairs are across the towers.
 

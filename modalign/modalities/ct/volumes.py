@@ -32,6 +32,7 @@ class VolumeEncoder(Encoder):
     """
 
     padding = "fixed"
+    layer_list = ""  # their stages are no list
 
     def __init__(
         self,

@@ -109,7 +109,12 @@ class TextProcessing(Processing):
     def save_assets(self, folder: Path) -> None:
         """Write the tokenizer's files."""
         folder.mkdir(parents=True, exist_ok=True)
-        _tokenizer(self.tokenizer).save_pretrained(folder)
+        tokenizer = _tokenizer(self.tokenizer)
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if backend is not None:  # the last text's limit is no part of it: the same tokenizer gives the same files
+            backend.no_truncation()
+            backend.no_padding()
+        tokenizer.save_pretrained(folder)
 
     def load_assets(self, folder: Path) -> Self:
         """Use the tokenizer in `folder`."""

@@ -9,7 +9,9 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, model_validator
 
-from modalign.align.config import LoraOptions, Section, TrainingConfig, override, parse_section
+from modalign.align.config import LoraOptions, Section, TrainingConfig
+from modalign.align.overrides import override
+from modalign.align.recipe_files import parse_section
 from modalign.errors import RecipeError
 from modalign.tasks.fusion.options import FusionOptions
 
