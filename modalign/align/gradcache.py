@@ -59,7 +59,7 @@ def gradcache(
     """
     pieces = split_inputs(inputs, micro_batch)
     plain: nn.Module = model.module if hasattr(model, "module") else model  # type: ignore[assignment]
-    unsynchronised: Callable[[], AbstractContextManager[None]] = getattr(model, "no_sync", nullcontext)  # type: ignore[assignment]
+    unsynchronised: Callable[[], AbstractContextManager[None]] = getattr(model, "no_sync", nullcontext)
     states: list[RandomState] = []
     parts: list[AlignmentOutput] = []
     with torch.no_grad():
@@ -81,9 +81,8 @@ def gradcache(
                 done[tower] += len(embeddings)
                 products.append(_product(embeddings, output.embeddings[tower].grad, slice(start, done[tower])))
             if last:
-                products += [
-                    _product(value, leaf.grad) for value, leaf in zip(again[1:], output[1:]) if leaf is not None
-                ]
+                rest = ((again.scale, output.scale), (again.bias, output.bias))
+                products += [_product(v, leaf.grad) for v, leaf in rest if v is not None and leaf is not None]
             total = sum(product for product in products if product is not None)
             if isinstance(total, Tensor):
                 backward(total)
@@ -103,8 +102,12 @@ def _leaves(parts: list[AlignmentOutput], model: nn.Module) -> AlignmentOutput:
     """The whole batch's output, cut from the graph; every tensor asks for its gradient."""
     names = dict.fromkeys(name for part in parts for name in part.embeddings)
     embeddings = {n: torch.cat([p.embeddings[n] for p in parts if n in p.embeddings]).requires_grad_() for n in names}
-    rest = [None if value is None else value.detach().clone().requires_grad_() for value in parts[0][1:]]
-    return AlignmentOutput(embeddings, *rest)
+    scale, bias = parts[0].scale, parts[0].bias
+    return AlignmentOutput(
+        embeddings,
+        scale.detach().clone().requires_grad_(),
+        None if bias is None else bias.detach().clone().requires_grad_(),
+    )
 
 
 class RandomState:
@@ -122,7 +125,7 @@ class RandomState:
         tensors = [value for own in inputs.values() for value in own.values()]
         self.kind = next((t.device.type for t in tensors if t.device.type != "cpu"), "cuda")
         self.cpu = torch.get_rng_state()
-        self.devices, self.states = get_device_states(*tensors)  # type: ignore[no-untyped-call]
+        self.devices, self.states = get_device_states(*tensors)
 
     @contextmanager
     def put_back(self) -> Iterator[None]:

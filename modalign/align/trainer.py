@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from accelerate.data_loader import prepare_data_loader
+from accelerate.data_loader import prepare_data_loader  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl
@@ -238,13 +238,13 @@ class AlignmentTrainer(UpdatingTrainer):
         """The gradient of a batch, in one piece or by micro-batches."""
         self.watch.saw(inputs["pairs"])
         size = self.recipe.training.micro_batch
-        count = self.args.world_size
+        count = int(self.args.world_size)
         if size is None:
             whole: Tensor = super().training_step(model, inputs, num_items_in_batch)
             return whole / count
         model.train()
         inputs = self._prepare_inputs(inputs)
-        steps = self.current_gradient_accumulation_steps
+        steps = int(self.current_gradient_accumulation_steps)
         return (
             gradcache(
                 model,
@@ -270,7 +270,7 @@ class AlignmentTrainer(UpdatingTrainer):
 
     def _loss(self, output: AlignmentOutput, inputs: Mapping[str, Any]) -> Tensor:
         """The objective, times the number of processes: DistributedDataParallel averages their gradients."""
-        count = self.args.world_size
+        count = int(self.args.world_size)
         if count > 1:
             output = fill(output, self.model)
         loss: Tensor = self.objective(output, inputs, self.progress)
@@ -279,7 +279,7 @@ class AlignmentTrainer(UpdatingTrainer):
     @property
     def progress(self) -> float:
         """Share of the updates that are done, 0 to 1."""
-        return self.state.global_step / max(self.state.max_steps, 1)
+        return int(self.state.global_step) / max(int(self.state.max_steps), 1)
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
         """transformers' own, with the weights that a loss has of its own beside the model's."""

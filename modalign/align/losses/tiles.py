@@ -38,7 +38,7 @@ def log_sum_exp(x: Tensor, y: Tensor, scale: Tensor, own_at: int = 0) -> Tensor:
     Returns:
         (n,).
     """
-    result: Tensor = _LogSumExp.apply(x, y, scale, own_at, True, False, True)[0]  # type: ignore[no-untyped-call]
+    result: Tensor = _LogSumExp.apply(x, y, scale, own_at, True, False, True)[0]
     return result
 
 
@@ -60,9 +60,7 @@ def surprise(
     Returns:
         (n,) for x and (n,) for the columns that are paired with x.
     """
-    result: tuple[Tensor, Tensor] = _LogSumExp.apply(  # type: ignore[no-untyped-call]
-        x, y, scale, own_at, rows, columns, False
-    )
+    result: tuple[Tensor, Tensor] = _LogSumExp.apply(x, y, scale, own_at, rows, columns, False)
     return result
 
 
@@ -71,7 +69,7 @@ def sigmoid_surprise(x: Tensor, y: Tensor, scale: Tensor, bias: Tensor, own_at: 
 
     z is `scale * x @ y.T + bias`; the rest as of `surprise`. Returns (n,).
     """
-    result: Tensor = _SigmoidSurprise.apply(x, y, scale, bias, own_at)  # type: ignore[no-untyped-call]
+    result: Tensor = _SigmoidSurprise.apply(x, y, scale, bias, own_at)
     return result
 
 
@@ -104,7 +102,7 @@ class _LogSumExp(torch.autograd.Function):
         return of_rows, of_columns
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, row_grad: Tensor, own_column_grad: Tensor) -> tuple[Tensor | None, ...]:
         x, y, scale, row_top, column_top, row_sum, column_sum = ctx.saved_tensors
         own_at, rows, columns, leave_out = ctx.given
@@ -153,7 +151,7 @@ class _SigmoidSurprise(torch.autograd.Function):
         return above * _LN2 + below
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, y, scale, bias = ctx.saved_tensors
         grads = _Gradients(ctx, x, y, scale)

@@ -95,8 +95,8 @@ def build_index(
     about = {"model": identity, "model_name": name, "tower": tower, "kind": chosen, "dim": model.dim}
     write_index(folder, about, KINDS[chosen](embeddings), embeddings, items)
     pending.clear()
-    ids = set(items["id"])
-    dropped = len({one for one, _ in before.values()} - ids)
+    kept = set(items["id"])
+    dropped = len({one for one, _ in before.values()} - kept)
     return Built(len(rows), encoded, len(rows) - encoded, dropped, chosen)
 
 
