@@ -92,7 +92,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         options = self._options()
         self.modalities_ = list(X)
-        vars(self).pop("head_", None)  # of an earlier fit, on features of other widths maybe
+        if hasattr(self, "head_"):  # of an earlier fit, on features of other widths maybe
+            del self.head_
         features, there = self._rows(X, present)
         y = np.asarray(y)
         if len(y) != len(there):
