@@ -93,7 +93,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         options = self._options()
         self.modalities_ = list(X)
         if hasattr(self, "head_"):  # of an earlier fit, on features of other widths maybe
-            del self.head_
+            delattr(self, "head_")
         features, there = self._rows(X, present)
         y = np.asarray(y)
         if len(y) != len(there):
