@@ -82,8 +82,8 @@ def build_index(
         contents += batch
         if new:
             signals = [dataset.signal(i, tower, key) for i, key in new.values()]
-            ids = [manifest.rows[i].id for i, _ in new.values()]
-            vectors = check_finite(model.embed(tower, signals, BATCH), ids, tower).numpy()
+            names = [manifest.rows[i].id for i, _ in new.values()]
+            vectors = check_finite(model.embed(tower, signals, BATCH), names, tower).numpy()
             pending.add(list(new), vectors)
             known |= dict(zip(new, vectors))
             encoded += len(new)
