@@ -141,7 +141,7 @@ class AlignmentTrainer(UpdatingTrainer):
         self.objective.to(self.args.device)
         ragged = [n for n, tower in towers.items() if tower.padding == "exact" and not tower.frozen]
         self.sampler, said = sampler_for(self.train_rows, ragged, t.buckets, t.batch_size, recipe.seed)
-        self.notes += said
+        self.notes += [*said, *self.objective.left_out(self.train_rows)]
         self._staging = False
         if val is not None and recipe.training.best != "auto":
             # A name that no figure has is refused now, and not after an epoch.
