@@ -24,7 +24,8 @@ class Collator:
 
     An item that stands in several rows (a caption) is encoded once, unless its tower is augmented; either way its
     rows are positives of each other. With `by_label` so are rows with the same set of labels. With `views` the batch
-    also says which rows have which towers.
+    also says which rows have which towers. With `micro_batch` a tower's inputs are a list of batches of so many items,
+    each padded to its own longest.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Collator:
         tables: Mapping[str, FeatureTable],
         by_label: bool = False,
         views: bool = False,
+        micro_batch: int | None = None,
     ) -> None:
         self.processing = dataset.processing
         self.augmented = {name for name, random in dataset.random.items() if random and dataset.train}
@@ -41,6 +43,7 @@ class Collator:
         self.tables = tables
         self.by_label = by_label
         self.views = views
+        self.micro_batch = micro_batch
 
     def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
         """Batch the items."""
@@ -48,7 +51,7 @@ class Collator:
 
     def batch(self, items: Sequence[Item]) -> tuple[dict[str, Any], Places]:
         """The batch, and where in it each item is: tower -> position in the batch -> row of the tower's inputs."""
-        inputs: dict[str, dict[str, Tensor]] = {}
+        inputs: dict[str, dict[str, Tensor] | list[dict[str, Tensor]]] = {}
         place: Places = {}
         identity: Places = {}  # tower -> position in the batch -> number of the item, the same in every process
         further: dict[str, Further] = {}
@@ -70,7 +73,10 @@ class Collator:
             if tower in self.tables:
                 inputs[tower] = {POOLED: self.tables[tower].take([key for key, _ in entries])}
             else:
-                inputs[tower] = self.processing[tower].collate([given for _, given in entries if given is not None])
+                given = [own for _, own in entries if own is not None]
+                collate, size = self.processing[tower].collate, self.micro_batch or len(given)
+                batches = [collate(given[start : start + size]) for start in range(0, len(given), size)]
+                inputs[tower] = batches if self.micro_batch else batches[0]
         rows = [item.row for item in items]
         labels = label_numbers([item.labels for item in items], rows) if self.by_label else None
         have = getattr(items, "have", None)  # see `processes.Share`

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -12,11 +12,13 @@ from torch.utils.checkpoint import get_device_states, set_device_states
 from modalign.align.model import AlignmentModel, AlignmentOutput
 from modalign.errors import RecipeError
 
-Inputs = Mapping[str, Mapping[str, Tensor]]
-"""Tower -> collated inputs, batch first."""
+Inputs = Mapping[str, Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]]]
+"""Tower -> collated inputs, batch first; or a list of them, cut before."""
+Piece = dict[str, Mapping[str, Tensor]]
+"""Tower -> collated inputs of a micro-batch."""
 
 
-def split_inputs(inputs: Inputs, size: int) -> list[dict[str, dict[str, Tensor]]]:
+def split_inputs(inputs: Inputs, size: int) -> list[Piece]:
     """Cut every tower's inputs into pieces of `size` items: one at least, without the towers that have no more.
 
     Example:
@@ -24,13 +26,18 @@ def split_inputs(inputs: Inputs, size: int) -> list[dict[str, dict[str, Tensor]]
         >>> [{tower: len(next(iter(own.values()))) for tower, own in piece.items()} for piece in pieces]
         [{'text': 2, 'ecg': 1}, {'text': 1}]
     """
-    pieces: list[dict[str, dict[str, Tensor]]] = [{}]
+    pieces: list[Piece] = [{}]
     for tower, own in inputs.items():
-        for k, start in enumerate(range(0, len(next(iter(own.values()))), size)):
+        for k, part in enumerate(_cut(own, size) if isinstance(own, Mapping) else own):
             if k == len(pieces):
                 pieces.append({})
-            pieces[k][tower] = {key: value[start : start + size] for key, value in own.items()}
+            pieces[k][tower] = part
     return pieces
+
+
+def _cut(own: Mapping[str, Tensor], size: int) -> list[dict[str, Tensor]]:
+    starts = range(0, len(next(iter(own.values()))), size)
+    return [{key: value[start : start + size] for key, value in own.items()} for start in starts]
 
 
 def gradcache(
@@ -121,7 +128,7 @@ class RandomState:
         True
     """
 
-    def __init__(self, inputs: Inputs) -> None:
+    def __init__(self, inputs: Mapping[str, Mapping[str, Tensor]]) -> None:
         tensors = [value for own in inputs.values() for value in own.values()]
         self.kind = next((t.device.type for t in tensors if t.device.type != "cpu"), "cuda")
         self.cpu = torch.get_rng_state()

@@ -231,8 +231,9 @@ class AlignmentTrainer(UpdatingTrainer):
         return prepared
 
     def _collator(self) -> Collator:
-        by_label = self.recipe.loss.positives == "label"
-        return Collator(self.train_rows, self.recipe.pairs, self.tables["train"], by_label, self.objective.uses_views)
+        by_label, size = self.recipe.loss.positives == "label", self.recipe.training.micro_batch
+        views = self.objective.uses_views
+        return Collator(self.train_rows, self.recipe.pairs, self.tables["train"], by_label, views, size)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """The gradient of a batch, in one piece or by micro-batches."""
