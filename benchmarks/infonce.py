@@ -80,21 +80,7 @@ def measure(batch: int, dim: int = 512, loss: str = "infonce", runs: int = 5, th
         step(function, given)
         grads[name] = {key: leaf.grad.clone() for key, leaf in given.items() if leaf.grad is not None}
     errors = [float((grads["ours"][k] - g).abs().max() / g.abs().max()) for k, g in grads["theirs"].items()]
-    product = torch.empty(batch, batch)
-    work: dict[str, Callable[[], None]] = {
-        "floor": lambda: floor(given, product),
-        "ours": lambda: step(functions["ours"], given),
-        "theirs": lambda: step(functions["theirs"], given),
-    }
-    times: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(runs):
-        for name, run in work.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
-    seconds = {name: statistics.median(taken) for name, taken in times.items()}
-    work.clear()
-    del product
+    seconds = timed(functions, given, runs)
     memory = {name: additional_memory(name, batch, dim, loss, threads) for name in functions}
     return {
         "time_ratio": seconds["theirs"] / seconds["ours"],
@@ -109,6 +95,23 @@ def measure(batch: int, dim: int = 512, loss: str = "infonce", runs: int = 5, th
         "runs": runs,
         "threads": threads,
     }
+
+
+def timed(functions: dict[str, Any], given: dict[str, Tensor], runs: int) -> dict[str, float]:
+    """Median seconds of the floor, ours and theirs."""
+    product = torch.empty(len(given["x"]), len(given["x"]))
+    work: dict[str, Callable[[], None]] = {
+        "floor": lambda: floor(given, product),
+        "ours": lambda: step(functions["ours"], given),
+        "theirs": lambda: step(functions["theirs"], given),
+    }
+    times: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(runs):
+        for name, run in work.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(taken) for name, taken in times.items()}
 
 
 def additional_memory(which: str, batch: int, dim: int, loss: str, threads: int) -> float:

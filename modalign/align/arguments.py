@@ -32,6 +32,8 @@ def training_arguments(recipe: Recipe, out: Path, rows: int, evaluate: bool) -> 
         optim="adamw_torch" if t.optim == "lion" else t.optim,  # what is passed to the trainer goes before it
         max_grad_norm=t.max_grad_norm,
         bf16=t.bf16,
+        ddp_find_unused_parameters=True,  # a process's share of a batch may lack a modality
+        ddp_broadcast_buffers=False,  # none changes in training
         use_cpu=not torch.accelerator.is_available(),  # said outright, else bf16 is refused there
         logging_steps=t.log_every,
         logging_nan_inf_filter=False,  # it waits for the device at every step, and hides a broken loss

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from torch import Tensor
@@ -22,7 +24,8 @@ class Collator:
 
     An item that stands in several rows (a caption) is encoded once, unless its tower is augmented; either way its
     rows are positives of each other. With `by_label` so are rows with the same set of labels. With `views` the batch
-    also says which rows have which towers.
+    also says which rows have which towers. With `micro_batch` a tower's inputs are a list of batches of so many items,
+    each padded to its own longest.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class Collator:
         tables: Mapping[str, FeatureTable],
         by_label: bool = False,
         views: bool = False,
+        micro_batch: int | None = None,
     ) -> None:
         self.processing = dataset.processing
         self.augmented = {name for name, random in dataset.random.items() if random and dataset.train}
@@ -39,6 +43,7 @@ class Collator:
         self.tables = tables
         self.by_label = by_label
         self.views = views
+        self.micro_batch = micro_batch
 
     def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
         """Batch the items."""
@@ -46,14 +51,13 @@ class Collator:
 
     def batch(self, items: Sequence[Item]) -> tuple[dict[str, Any], Places]:
         """The batch, and where in it each item is: tower -> position in the batch -> row of the tower's inputs."""
-        inputs: dict[str, dict[str, Tensor]] = {}
+        inputs: dict[str, dict[str, Tensor] | list[dict[str, Tensor]]] = {}
         place: Places = {}
-        identity: Places = {}  # tower -> position in the batch -> number of the item
+        identity: Places = {}  # tower -> position in the batch -> number of the item, the same in every process
         further: dict[str, Further] = {}
         for tower in self.processing:
             present = [n for n, item in enumerate(items) if tower in item.contents]
-            numbers: dict[str, int] = {}
-            identity[tower] = {n: numbers.setdefault(items[n].contents[tower], len(numbers)) for n in present}
+            identity[tower] = {n: stable_number(items[n].contents[tower]) for n in present}
             entries: list[tuple[Key, dict[str, Tensor] | None]] = []
             at: dict[str, int] = {}  # content -> row of the tower's inputs
             place[tower] = {}
@@ -69,13 +73,17 @@ class Collator:
             if tower in self.tables:
                 inputs[tower] = {POOLED: self.tables[tower].take([key for key, _ in entries])}
             else:
-                inputs[tower] = self.processing[tower].collate([given for _, given in entries if given is not None])
-        labels = label_numbers([item.labels for item in items]) if self.by_label else None
+                given = [own for _, own in entries if own is not None]
+                collate, size = self.processing[tower].collate, self.micro_batch or len(given)
+                batches = [collate(given[start : start + size]) for start in range(0, len(given), size)]
+                inputs[tower] = batches if self.micro_batch else batches[0]
         rows = [item.row for item in items]
-        pairs = [pair_batch(pair, place, identity, rows, labels, further) for pair in self.pairs]
+        labels = label_numbers([item.labels for item in items], rows) if self.by_label else None
+        have = getattr(items, "have", None)  # see `processes.Share`
+        pairs = [pair_batch(pair, place, identity, rows, labels, further, have) for pair in self.pairs]
         batch: dict[str, Any] = {"inputs": inputs, "pairs": [vars(p) for p in pairs if p is not None]}
         if self.views:
-            batch["views"] = [vars(view) for view in views_of(place, identity, rows, labels)]
+            batch["views"] = [vars(view) for view in views_of(place, identity, rows, labels, have)]
         return batch, place
 
     def _further(
@@ -98,12 +106,23 @@ class Collator:
         return found
 
 
-def label_numbers(labels: Sequence[tuple[str, ...]]) -> list[int]:
+@lru_cache(maxsize=1 << 16)
+def stable_number(content: str) -> int:
+    """63 bits of a text's hash: equal in every process where the texts are.
+
+    Example:
+        >>> stable_number("a low tone")
+        21740415948319500
+    """
+    return int.from_bytes(hashlib.blake2b(content.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def label_numbers(labels: Sequence[tuple[str, ...]], rows: Sequence[int]) -> list[int]:
     """A number for each row's set of labels; rows without labels share theirs with none.
 
     Example:
-        >>> label_numbers([("a",), ("b", "a"), (), ("a", "b"), ()])
-        [0, 1, -3, 1, -5]
+        >>> a, both, none, again, other = label_numbers([("a",), ("b", "a"), (), ("a", "b"), ()], range(5))
+        >>> both == again, a == both, none, other
+        (True, False, -3, -5)
     """
-    numbers: dict[frozenset[str], int] = {}
-    return [numbers.setdefault(frozenset(own), len(numbers)) if own else -1 - n for n, own in enumerate(labels)]
+    return [stable_number("\0".join(sorted(set(own)))) if own else -1 - row for own, row in zip(labels, rows)]

@@ -128,6 +128,7 @@ class AlignmentDataset(Dataset[Item]):
         self.tables: dict[str, FeatureTable] = {}  # of towers that are cached, or were in rows that these are part of
         self._signals: dict[Key, Signal] = {}
         self._contents: dict[Key, str] = {}
+        self._towers: dict[int, tuple[str, ...]] = {}
         self.budget = 1 << 29  # bytes of signals kept in memory
 
     def with_manifest(self, manifest: Manifest) -> AlignmentDataset:
@@ -135,6 +136,7 @@ class AlignmentDataset(Dataset[Item]):
         other = copy.copy(self)
         other.manifest, other.train = manifest, False
         other.augmentations = {name: [] for name in self.augmentations}
+        other._towers = {}
         other.cached, other._signals = set(), {}  # what is known of an item's content holds for any rows
         return other
 
@@ -251,6 +253,13 @@ class AlignmentDataset(Dataset[Item]):
                 signal = augment(self.processing[tower].crop(signal, generator), self.augmentations[tower], generator)
             inputs[tower] = self.processing[tower](signal)
         return Item(i, keys, contents, inputs, row.labels, captions, said)
+
+    def towers_of(self, epoch: int, i: int) -> tuple[str, ...]:
+        """The towers that the row has in an epoch, as its `Item` has them, without reading it."""
+        if i not in self._towers:
+            self._towers[i] = tuple(tower for tower in self.modalities if self.options_of(i, tower))
+        dropped = self._dropped(epoch, i)
+        return tuple(tower for tower in self._towers[i] if tower not in dropped)
 
     def _dropped(self, epoch: int, i: int) -> set[str]:
         """The modalities that the row goes without in this epoch: two at least are left to it."""

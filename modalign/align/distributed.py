@@ -72,7 +72,7 @@ def gather_rows(rows: Tensor, counts: Sequence[int]) -> Tensor:
     """
     if processes() == 1:
         return rows
-    gathered: Tensor = _Gather.apply(rows, counts)  # type: ignore[no-untyped-call]
+    gathered: Tensor = _Gather.apply(rows, counts)
     return gathered
 
 
@@ -80,7 +80,7 @@ def sum_over_processes(share: Tensor) -> Tensor:
     """The sum of all processes' shares, whose gradient is that of this process's own share."""
     if processes() == 1:
         return share
-    total: Tensor = _Sum.apply(share)  # type: ignore[no-untyped-call]
+    total: Tensor = _Sum.apply(share)
     return total
 
 
@@ -193,7 +193,7 @@ class _Gather(torch.autograd.Function):
         return torch.cat([given[:n] for given, n in zip(everyone, counts)])
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         total = grad.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)

@@ -17,6 +17,7 @@ from modalign.align.mode import in_eval
 from modalign.align.model import POOLED, AlignmentModel, AlignmentOutput
 from modalign.align.objective import Objective
 from modalign.align.pairs import pair_batch, views_of
+from modalign.errors import ModelError
 
 Advance = Callable[[int], None]
 
@@ -36,6 +37,23 @@ class Embedded:
     contents: list[str]
     embeddings: Tensor
     pooled: Tensor
+
+
+def check_finite(embeddings: Tensor, names: Sequence[str], tower: str) -> Tensor:
+    """The embeddings (N, dim) as they are.
+
+    A NaN would be taken for the first class, and for the best of all that is searched.
+
+    Raises:
+        ModelError: one is not finite; names it.
+    """
+    bad = (~embeddings.isfinite().all(1)).nonzero().flatten().tolist()
+    if bad:
+        raise ModelError(
+            f"{len(bad):,} of {len(embeddings):,} embeddings of {tower} are not finite, the first that of "
+            f"{names[bad[0]]!r}: the recording is out of all bounds, or the model's training came apart"
+        )
+    return embeddings
 
 
 @torch.no_grad()

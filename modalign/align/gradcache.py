@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -12,11 +12,13 @@ from torch.utils.checkpoint import get_device_states, set_device_states
 from modalign.align.model import AlignmentModel, AlignmentOutput
 from modalign.errors import RecipeError
 
-Inputs = Mapping[str, Mapping[str, Tensor]]
-"""Tower -> collated inputs, batch first."""
+Inputs = Mapping[str, Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]]]
+"""Tower -> collated inputs, batch first; or a list of them, cut before."""
+Piece = dict[str, Mapping[str, Tensor]]
+"""Tower -> collated inputs of a micro-batch."""
 
 
-def split_inputs(inputs: Inputs, size: int) -> list[dict[str, dict[str, Tensor]]]:
+def split_inputs(inputs: Inputs, size: int) -> list[Piece]:
     """Cut every tower's inputs into pieces of `size` items: one at least, without the towers that have no more.
 
     Example:
@@ -24,13 +26,18 @@ def split_inputs(inputs: Inputs, size: int) -> list[dict[str, dict[str, Tensor]]
         >>> [{tower: len(next(iter(own.values()))) for tower, own in piece.items()} for piece in pieces]
         [{'text': 2, 'ecg': 1}, {'text': 1}]
     """
-    pieces: list[dict[str, dict[str, Tensor]]] = [{}]
+    pieces: list[Piece] = [{}]
     for tower, own in inputs.items():
-        for k, start in enumerate(range(0, len(next(iter(own.values()))), size)):
+        for k, part in enumerate(_cut(own, size) if isinstance(own, Mapping) else own):
             if k == len(pieces):
                 pieces.append({})
-            pieces[k][tower] = {key: value[start : start + size] for key, value in own.items()}
+            pieces[k][tower] = part
     return pieces
+
+
+def _cut(own: Mapping[str, Tensor], size: int) -> list[dict[str, Tensor]]:
+    starts = range(0, len(next(iter(own.values()))), size)
+    return [{key: value[start : start + size] for key, value in own.items()} for start in starts]
 
 
 def gradcache(
@@ -59,7 +66,7 @@ def gradcache(
     """
     pieces = split_inputs(inputs, micro_batch)
     plain: nn.Module = model.module if hasattr(model, "module") else model  # type: ignore[assignment]
-    unsynchronised: Callable[[], AbstractContextManager[None]] = getattr(model, "no_sync", nullcontext)  # type: ignore[assignment]
+    unsynchronised: Callable[[], AbstractContextManager[None]] = getattr(model, "no_sync", nullcontext)
     states: list[RandomState] = []
     parts: list[AlignmentOutput] = []
     with torch.no_grad():
@@ -81,9 +88,8 @@ def gradcache(
                 done[tower] += len(embeddings)
                 products.append(_product(embeddings, output.embeddings[tower].grad, slice(start, done[tower])))
             if last:
-                products += [
-                    _product(value, leaf.grad) for value, leaf in zip(again[1:], output[1:]) if leaf is not None
-                ]
+                rest = ((again.scale, output.scale), (again.bias, output.bias))
+                products += [_product(v, leaf.grad) for v, leaf in rest if v is not None and leaf is not None]
             total = sum(product for product in products if product is not None)
             if isinstance(total, Tensor):
                 backward(total)
@@ -103,8 +109,12 @@ def _leaves(parts: list[AlignmentOutput], model: nn.Module) -> AlignmentOutput:
     """The whole batch's output, cut from the graph; every tensor asks for its gradient."""
     names = dict.fromkeys(name for part in parts for name in part.embeddings)
     embeddings = {n: torch.cat([p.embeddings[n] for p in parts if n in p.embeddings]).requires_grad_() for n in names}
-    rest = [None if value is None else value.detach().clone().requires_grad_() for value in parts[0][1:]]
-    return AlignmentOutput(embeddings, *rest)
+    scale, bias = parts[0].scale, parts[0].bias
+    return AlignmentOutput(
+        embeddings,
+        scale.detach().clone().requires_grad_(),
+        None if bias is None else bias.detach().clone().requires_grad_(),
+    )
 
 
 class RandomState:
@@ -118,11 +128,11 @@ class RandomState:
         True
     """
 
-    def __init__(self, inputs: Inputs) -> None:
+    def __init__(self, inputs: Mapping[str, Mapping[str, Tensor]]) -> None:
         tensors = [value for own in inputs.values() for value in own.values()]
         self.kind = next((t.device.type for t in tensors if t.device.type != "cpu"), "cuda")
         self.cpu = torch.get_rng_state()
-        self.devices, self.states = get_device_states(*tensors)  # type: ignore[no-untyped-call]
+        self.devices, self.states = get_device_states(*tensors)
 
     @contextmanager
     def put_back(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from modalign.align.config import LossConfig, LossTerm, Pair
+from modalign.align.data import AlignmentDataset
 from modalign.align.losses import Loss, LossInputs, StatefulLoss, Training, get_loss
 from modalign.align.model import AlignmentOutput
 from modalign.errors import RecipeError
@@ -77,6 +78,20 @@ class Objective(nn.Module):
         """The kinds of further captions that losses take: "hard", "parts"."""
         return {kind for loss in self.every() for kind in ("hard", "parts") if kind in loss.needs}
 
+    def left_out(self, rows: AlignmentDataset) -> list[str]:
+        """What to say of rows that a loss of any number of views cannot use, where there are some."""
+        if not self.uses_views:
+            return []
+        views = [len(rows.towers_of(0, i)) for i in range(len(rows))]
+        said = []
+        for loss in {loss.name: loss for loss in self.every() if loss.any_number}.values():
+            few = sum(n < loss.least_views for n in views)
+            if few:
+                said.append(
+                    f"{loss.name}: {few:,} of {len(views):,} rows have fewer than {loss.least_views} modalities"
+                )
+        return said
+
     def stateful(self) -> dict[str, StatefulLoss]:
         """Pair -> its losses' states, by a name that a checkpoint may use."""
         found = {}
@@ -110,12 +125,12 @@ class Objective(nn.Module):
         loss: Tensor = sum(e.sum() for e in output.embeddings.values()) * 0.0 + output.scale * 0.0
         for term in self._terms():
             groups = batch.get("views", ()) if term.any_number else batch["pairs"]
-            total = sum(len(group["rows"]) for group in groups)
+            total = sum(group["size"] for group in groups)
             for group in groups:
                 one = term.of(VIEWS if term.any_number else edge(group["a"], group["b"]), progress is not None)
                 if len(group["index"]) < one.least_views:
                     continue
-                weight = len(group["rows"]) / total if term.any_number else group["weight"]
+                weight = group["size"] / total if term.any_number else group["weight"]
                 loss = loss + term.weight * weight * one(inputs_of(output, group, progress or 0.0))
         return loss
 

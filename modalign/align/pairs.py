@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -27,12 +27,14 @@ class ViewBatch:
         groups: (R, K) numbers of the items, a column a tower, and one of the labels where these count; None where
             nothing stands twice.
         rows: (R,) positions in the manifest.
+        size: R, or, where a batch is shared by processes, of how many rows this is the process's part.
     """
 
     towers: tuple[str, ...]
     index: tuple[Tensor, ...]
     groups: Tensor | None
     rows: Tensor
+    size: int
 
 
 @dataclass
@@ -64,17 +66,20 @@ def view_batch(
     identity: Places,
     labels: Sequence[int] | None,
     rows: Sequence[int],
+    size: int | None = None,
 ) -> ViewBatch:
-    """The positions `shared` of a batch, which all have these towers."""
+    """The positions `shared` of a batch, which all have these towers; `size` as in `ViewBatch`, None: all."""
     columns = [[identity[name][n] for n in shared] for name in towers]
     if labels is not None:
         columns.append([labels[n] for n in shared])
-    doubled = any(len(set(column)) < len(shared) for column in columns)
+    # What stands once here may stand in another process's part too.
+    doubled = size is not None or any(len(set(column)) < len(shared) for column in columns)
     return ViewBatch(
         tuple(towers),
-        tuple(torch.tensor([place[name][n] for n in shared]) for name in towers),
-        torch.tensor(columns).T.contiguous() if doubled else None,
-        torch.tensor([rows[n] for n in shared]),
+        tuple(torch.tensor([place[name][n] for n in shared], dtype=torch.long) for name in towers),
+        torch.tensor(columns, dtype=torch.long).T.contiguous() if doubled else None,
+        torch.tensor([rows[n] for n in shared], dtype=torch.long),
+        len(shared) if size is None else size,
     )
 
 
@@ -85,6 +90,7 @@ def pair_batch(
     rows: Sequence[int],
     labels: Sequence[int] | None = None,
     further: Mapping[str, Further] | None = None,
+    have: Sequence[Collection[str]] | None = None,
 ) -> PairBatch | None:
     """The rows that both towers of a pair have, or None where fewer than two do.
 
@@ -96,13 +102,15 @@ def pair_batch(
         labels: number of the set of labels at each position of the batch, its own where a row has none; None: labels
             make no positives.
         further: tower -> its rows' further captions.
+        have: the towers of every row of a batch of which this is a process's part; None: it is the whole.
 
     Worked out on the CPU, with the batch, so that the training step waits for nothing on a GPU.
     """
     shared = [n for n in place[pair.a] if n in place[pair.b]]
-    if len(shared) < 2:
+    size = None if have is None else sum(pair.a in own and pair.b in own for own in have)
+    if (len(shared) if size is None else size) < 2:
         return None
-    views = view_batch((pair.a, pair.b), shared, place, identity, labels, rows)
+    views = view_batch((pair.a, pair.b), shared, place, identity, labels, rows, size)
     a_index, b_index = views.index
     found = PairBatch(**vars(views), a=pair.a, b=pair.b, weight=pair.weight, a_index=a_index, b_index=b_index)
     for tower in (pair.a, pair.b):
@@ -116,13 +124,20 @@ def pair_batch(
 
 
 def views_of(
-    place: Places, identity: Places, rows: Sequence[int], labels: Sequence[int] | None = None
+    place: Places,
+    identity: Places,
+    rows: Sequence[int],
+    labels: Sequence[int] | None = None,
+    have: Sequence[tuple[str, ...]] | None = None,
 ) -> list[ViewBatch]:
-    """The rows by which towers they have: each set of two towers or more that two rows or more share exactly."""
-    have = [(tuple(name for name in place if n in place[name]), n) for n in range(len(rows))]
+    """The rows by which towers they have: each set of two towers or more that two rows or more share exactly.
+
+    Args: see `pair_batch`.
+    """
+    own = [tuple(name for name in place if n in place[name]) for n in range(len(rows))]
     found = []
-    for towers, members in groupby(sorted(have), key=lambda one: one[0]):
-        shared = [n for _, n in members]
-        if len(towers) > 1 and len(shared) > 1:
-            found.append(view_batch(towers, shared, place, identity, labels, rows))
+    for towers, size in sorted(Counter(own if have is None else have).items()):
+        if len(towers) > 1 and size > 1:
+            shared = [n for n, these in enumerate(own) if these == towers]
+            found.append(view_batch(towers, shared, place, identity, labels, rows, None if have is None else size))
     return found

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from accelerate.data_loader import prepare_data_loader  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl
@@ -17,18 +18,20 @@ from modalign.align import checkpoint
 from modalign.align.arguments import training_arguments
 from modalign.align.buckets import sampler_for
 from modalign.align.cache import FeatureTable
+from modalign.align.callbacks import EachEpoch, EachUpdate
 from modalign.align.collate import Collator
 from modalign.align.config import Recipe
 from modalign.align.data import AlignmentDataset, check_captions, count_pairs
 from modalign.align.embed import evaluate_pairs
 from modalign.align.encode import encode_frozen
-from modalign.align.gradcache import gradcache, refuse_batch_norm
+from modalign.align.gradcache import gradcache
 from modalign.align.loading import loader_options
 from modalign.align.lora import unwrapped
 from modalign.align.manifest import Manifest
-from modalign.align.model import AlignmentModel
+from modalign.align.model import AlignmentModel, AlignmentOutput
 from modalign.align.objective import Objective
 from modalign.align.objective_state import PairRows, load_state, save_state
+from modalign.align.processes import Shares, check_cut, fill, from_main, touch_one
 from modalign.align.sampler import generator_for
 from modalign.align.signal_cache import SignalCache
 from modalign.align.solving import solve_projections
@@ -107,12 +110,8 @@ class AlignmentTrainer(UpdatingTrainer):
         self._check_val()
         if trained is None and not any(p.requires_grad for p in model.parameters()):
             raise RecipeError("the recipe leaves nothing to train; set temperature.learnable: true")
-        if recipe.training.micro_batch:
-            if trained is not None:
-                raise RecipeError(
-                    "training.micro_batch: is for contrastive training; leave it out where a head is trained"
-                )
-            refuse_batch_norm(model, "training.micro_batch", "a micro-batch")
+        args = training_arguments(recipe, out, len(self.train_rows), evaluate=val is not None)
+        check_cut(model, self.objective, recipe, args.world_size, trained is not None)
         self.notes: list[str] = []
         self._fit_processing(model)
         if fit_encoders:
@@ -122,33 +121,31 @@ class AlignmentTrainer(UpdatingTrainer):
         self.watch = Watch(model, recipe.pairs)
         whole = model if trained is None else trained
         self.ema = RunningMean(whole, t.ema) if t.ema else None
-        args = training_arguments(recipe, out, len(self.train_rows), evaluate=val is not None)
         super().__init__(
             model=whole,
             args=args,
             data_collator=lambda items: items,
             train_dataset=self.train_rows,
             eval_dataset=self.val_rows,
-            callbacks=[_EachUpdate(self), _EachEpoch(self), self.watch, *([self.ema] if self.ema else []), *callbacks],
+            callbacks=[EachUpdate(self.objective), self.watch, *([self.ema] if self.ema else []), *callbacks],
             optimizer_cls_and_kwargs=optimizer_class(t),
         )
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
         if self.args.world_size > 1:
-            raise RecipeError(
-                "training across processes is not supported yet: each would contrast only its own rows. "
-                "Run one process, without torchrun or accelerate launch"
-            )
+            touch_one(model)
         self.tables = self._encode_frozen(model)
-        self._pair_rows = PairRows.of(model, self.train_rows, self.tables["train"], recipe.pairs)
-        self.objective.start(self._pair_rows)
+        known = PairRows.of(model, self.train_rows, self.tables["train"], recipe.pairs)
+        self.objective.start(known)
+        self.add_callback(EachEpoch(self.objective, known))
         self.objective.to(self.args.device)
         ragged = [n for n, tower in towers.items() if tower.padding == "exact" and not tower.frozen]
         self.sampler, said = sampler_for(self.train_rows, ragged, t.buckets, t.batch_size, recipe.seed)
-        self.notes += said
+        self.notes += [*said, *self.objective.left_out(self.train_rows)]
         self._staging = False
         if val is not None and recipe.training.best != "auto":
-            self._best_figure(self._figures())  # a name that no figure has is refused now, and not after an epoch
+            # A name that no figure has is refused now, and not after an epoch.
+            self._best_figure(from_main(self._figures, self.args.device))
         self.control: TrainerControl
 
     # What is done once, before training
@@ -222,33 +219,42 @@ class AlignmentTrainer(UpdatingTrainer):
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of rows, equal items once."""
-        rows, t = self.train_rows, self.recipe.training
-        cached = rows.cached == set(rows.modalities)
-        options = loader_options(t.workers, len(rows), cached, self.args.device)
-        loader = DataLoader(rows, batch_sampler=self.sampler, collate_fn=self._collator(), **options)
-        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
+        t, count = self.recipe.training, self.args.world_size
+        own = self.train_rows if count == 1 else Shares(self.train_rows, self.args.process_index, count)
+        cached = self.train_rows.cached == set(self.train_rows.modalities)
+        options = loader_options(t.workers, len(self.train_rows), cached, self.args.device)
+        loader = DataLoader(own, batch_sampler=self.sampler, collate_fn=self._collator(), **options)
+        # Each process's loader yields its own shares, so accelerate is told of no other.
+        prepared: DataLoader[Any] = prepare_data_loader(
+            loader, self.accelerator.device, num_processes=1, process_index=0, put_on_device=True
+        )
         return prepared
 
     def _collator(self) -> Collator:
-        by_label = self.recipe.loss.positives == "label"
-        return Collator(self.train_rows, self.recipe.pairs, self.tables["train"], by_label, self.objective.uses_views)
+        by_label, size = self.recipe.loss.positives == "label", self.recipe.training.micro_batch
+        views = self.objective.uses_views
+        return Collator(self.train_rows, self.recipe.pairs, self.tables["train"], by_label, views, size)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """The gradient of a batch, in one piece or by micro-batches."""
         self.watch.saw(inputs["pairs"])
         size = self.recipe.training.micro_batch
+        count = int(self.args.world_size)
         if size is None:
             whole: Tensor = super().training_step(model, inputs, num_items_in_batch)
-            return whole
+            return whole / count
         model.train()
         inputs = self._prepare_inputs(inputs)
-        steps = self.current_gradient_accumulation_steps
-        return gradcache(
-            model,
-            inputs["inputs"],
-            lambda output: self.objective(output, inputs, self.progress) / steps,
-            size,
-            self.accelerator.backward,
+        steps = int(self.current_gradient_accumulation_steps)
+        return (
+            gradcache(
+                model,
+                inputs["inputs"],
+                lambda output: self._loss(output, inputs) / steps,
+                size,
+                self.accelerator.backward,
+            )
+            / count
         )
 
     def compute_loss(
@@ -256,17 +262,25 @@ class AlignmentTrainer(UpdatingTrainer):
     ) -> Any:
         """The weighted sum of the recipe's losses; a mean over the batch's rows."""
         output = model(inputs["inputs"])
-        loss = self.objective(output, inputs, self.progress)
+        loss = self._loss(output, inputs)
         return (loss, output) if return_outputs else loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """transformers' own, with what the watch has to say of the step."""
         super().log(self.watch.complete(logs), *args, **kwargs)
 
+    def _loss(self, output: AlignmentOutput, inputs: Mapping[str, Any]) -> Tensor:
+        """The objective, times the number of processes: DistributedDataParallel averages their gradients."""
+        count = int(self.args.world_size)
+        if count > 1:
+            output = fill(output, self.model)
+        loss: Tensor = self.objective(output, inputs, self.progress)
+        return loss * count
+
     @property
     def progress(self) -> float:
         """Share of the updates that are done, 0 to 1."""
-        return self.state.global_step / max(self.state.max_steps, 1)
+        return int(self.state.global_step) / max(int(self.state.max_steps), 1)
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
         """transformers' own, with the weights that a loss has of its own beside the model's."""
@@ -286,7 +300,7 @@ class AlignmentTrainer(UpdatingTrainer):
     ) -> dict[str, float]:
         """Embed the whole val split, and compute the pairs' figures and the evaluators'."""
         with self.ema.applied() if self.ema else nullcontext():
-            metrics = self._figures(eval_dataset)
+            metrics = from_main(lambda: self._figures(eval_dataset), self.args.device)
         named = {f"{metric_key_prefix}_{key}": value for key, value in metrics.items()}
         named[f"{metric_key_prefix}_best"] = self._best_figure(metrics)
         self.log(named)
@@ -355,24 +369,3 @@ class AlignmentTrainer(UpdatingTrainer):
         if found is not None and not (found / "trainer_state.json").is_file():
             raise ModelError(f"{found}: has no trainer_state.json; remove it to start again")
         return found
-
-
-class _EachUpdate(TrainerCallback):  # type: ignore[misc]
-    """Clamp the temperature after each update, as CLIP and CLAP do."""
-
-    def __init__(self, trainer: AlignmentTrainer) -> None:
-        self.trainer = trainer
-
-    def on_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
-        model.temperature.clamp_()
-        self.trainer.objective.zero_grad()  # transformers clears the gradients of the model alone
-
-
-class _EachEpoch(TrainerCallback):  # type: ignore[misc]
-    """Let losses that keep a state look at the training rows before each epoch."""
-
-    def __init__(self, trainer: AlignmentTrainer) -> None:
-        self.trainer = trainer
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer.objective.epoch(self.trainer._pair_rows, int((state.epoch or 0) + 1e-6))

@@ -51,7 +51,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers says no type
 
     def saw(self, pairs: Sequence[Mapping[str, Any]]) -> None:
         """Count the rows of a batch's pairs, as the collator gives them."""
-        found = {f"{pair['a']}-{pair['b']}": len(pair["rows"]) for pair in pairs}
+        found = {f"{pair['a']}-{pair['b']}": pair["size"] for pair in pairs}
         for name, counts in self.batches.items():
             counts.append(found.get(name, 0))
 

@@ -61,6 +61,21 @@ def tree_of(label_set_name: str | None, hierarchy: Path | None, modality: Modali
     return None if hierarchy is None else read_hierarchy(hierarchy)
 
 
+def check_rule(rule: str, tree: Hierarchy | None) -> None:
+    """Refuse a rule that is not known, or that has no groups to act on.
+
+    Raises:
+        RecipeError: says which.
+    """
+    from modalign.errors import RecipeError, suggest
+    from modalign.tasks.hierarchy import RULES
+
+    if rule not in RULES:
+        raise RecipeError(f"--rule {rule!r}: {suggest(rule, RULES)}")
+    if rule != "children" and tree is None:
+        raise RecipeError(f"--rule {rule} is for groups of labels; give --hierarchy, or a --label-set that has groups")
+
+
 def prompting_of(
     text: str,
     template: list[str] | None,

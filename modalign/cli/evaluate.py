@@ -25,6 +25,7 @@ from modalign.cli._prompting import (
     RejectOption,
     RuleOption,
     TemplatesOption,
+    check_rule,
     prompting_of,
     tree_of,
 )
@@ -79,6 +80,7 @@ def command(
     """
     from modalign.align.privacy import without_paths
     from modalign.cli._common import bar, command_line, load, load_untrained
+    from modalign.errors import RecipeError
     from modalign.tasks.card import check_card, update_card
     from modalign.tasks.evaluate import evaluate_zero_shot, rows_to_embed
     from modalign.tasks.report import gallery, write_report
@@ -100,7 +102,10 @@ def command(
         gamma, debias=debias, reject_rate=reject_rate,
     )  # fmt: skip
     tree = tree_of(label_set, hierarchy, loaded.tower(modality).modality)
+    check_rule(rule, tree)
     fitted_on = fit_on if debias or reject_rate is not None else ""
+    if fit_on != "val" and not fitted_on:
+        raise RecipeError("--fit-on is what --debias and --reject-rate learn from; give one of them, or leave it out")
     with bar("embedding", rows_to_embed(rows, split, modality, 2 if untrained else 1, fitted_on)) as advance:
         evaluation = evaluate_zero_shot(
             loaded,

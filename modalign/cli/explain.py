@@ -65,9 +65,14 @@ def command(
     from modalign.errors import RecipeError
     from modalign.tasks.explain import deletion_insertion, draw
     from modalign.tasks.explain.explainer import read
+    from modalign.tasks.explain.explanation import DATA, PICTURES, check_suffix
 
     if text and (label or labels):
         raise RecipeError("give --text or --label, not both: the first explains a pair, the second a class")
+    if text and (target != "score" or template or descriptions):
+        raise RecipeError("--target, --template and --descriptions are of labels; with --text leave them out")
+    for path, known in [(out, PICTURES), *((one, DATA) for one in data or [])]:
+        check_suffix(path, known)
     loaded = load(model)
     signal = read(loaded.tower(modality), file, **pairs("--field", field, "rate=50"))
     with Console(stderr=True).status("explaining"):

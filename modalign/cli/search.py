@@ -88,6 +88,8 @@ def command(
             raise RecipeError(f"--field: no file of the query is read by {tower!r}; write it as TOWER.KEY=VALUE")
     opened = Index.load(index, loaded)
     found = opened.search(combine(loaded, parts, **fields), top, pairs("--where", where, "split=test"))
+    if not len(found[0]):
+        raise RecipeError(f"--where: no item of the index has {' and '.join(where or ())}")
     if json_:
         print(found[0].to_json(orient="records", lines=True), end="")
         return

@@ -35,17 +35,23 @@ def command(
       modalign train my.yaml --data pairs.jsonl --out runs/two --set training.epochs=3 --set towers.text.tune=lora
 
       modalign train runs/one/model --data mine.csv --out runs/three --set towers.motion.tune=lora
+
+      torchrun --nproc-per-node 2 -m modalign train motion --data windows.csv --out runs/four
     """
     from modalign.align.manifest import read_descriptions
     from modalign.align.recipe_files import load_recipe
 
     loaded = load_recipe(recipe, set_)
     said = read_descriptions(descriptions) if descriptions else None
+    from modalign.align.processes import is_main
     from modalign.tasks.training import open_manifest, prepare_folder, train
 
-    prepare_folder(out, resume)
+    if is_main():
+        prepare_folder(out, resume)
     manifest = open_manifest(loaded, data, said, allow_outside)
     train(loaded, manifest, out, resume=resume, untrained=untrained)
+    if not is_main():
+        return
     tower = next((name for name in loaded.towers if name != loaded.text), "")
     print(f"Saved {out / 'model'}. Try next:")
     print(f"  modalign evaluate {out / 'model'} {data} --modality {tower} --out {out / 'evaluation'}")

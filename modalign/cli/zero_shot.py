@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 def command(
     model: ModelArgument,
-    files: Annotated[list[Path], typer.Argument(help="Files to classify.")],
+    files: Annotated[list[str], typer.Argument(help="Files to classify (for a text tower, the texts themselves).")],
     modality: Annotated[str, typer.Option("--modality", help="The tower to classify with.")],
     labels: Annotated[str | None, typer.Option("--labels", help='Labels with ";" between them.')] = None,
     label_set: LabelSetOption = None,
@@ -74,16 +74,21 @@ def command(
       modalign zero-shot runs/xray/model --modality xray --label-set chexpert --multi-label pairs chest.dcm
     """
     from modalign.cli._common import load, pairs
+    from modalign.cli._prompting import check_rule
+    from modalign.errors import RecipeError
 
     said = pairs("--field", field, "rate=50")
     loaded = load(model)
     names, tree = _labels(labels, label_set, hierarchy, loaded.tower(modality).modality)
+    check_rule(rule, tree)
     record = loaded.record or {}
     asked = prompting_of(
         record.get("text", "text"), template, templates, descriptions, multi_label, negatives, ensemble, gamma,
         scale=_scale(scale), debias=debias, reject_rate=reject_rate,
     )  # fmt: skip
     classifier = asked.classifier(loaded, modality, names, record.get("descriptions"))
+    if fit is not None and not debias and reject_rate is None:
+        raise RecipeError("--fit is what --debias and --reject-rate learn from; give one of them, or leave it out")
     if debias or reject_rate is not None:
         _fit(classifier, loaded, modality, fit, fit_split)
     grouped = _grouped(classifier, tree, rule)
@@ -118,9 +123,12 @@ def _scale(scale: str | None) -> float | str | None:
     if scale is None or scale == "model":
         return scale
     try:
-        return float(scale)
+        number = float(scale)
     except ValueError:
-        raise RecipeError(f"--scale {scale!r}: give a number, or model") from None
+        number = 0.0
+    if not 0 < number < float("inf"):  # a negative one would make the least likely label the likeliest
+        raise RecipeError(f"--scale {scale!r}: give a number above 0, or model")
+    return number
 
 
 def _fit(
@@ -148,10 +156,10 @@ def _grouped(classifier: ZeroShotClassifier, tree: Hierarchy | None, rule: str) 
     return None if tree is None else HierarchicalZeroShot(classifier, tree, rule)  # type: ignore[arg-type]
 
 
-def _classify(classifier: ZeroShotClassifier, grouped: Any, file: Path, fields: dict[str, str]) -> dict[str, Any]:
+def _classify(classifier: ZeroShotClassifier, grouped: Any, file: str, fields: dict[str, str]) -> dict[str, Any]:
     items = classifier.embed([file], **fields)
     scores = classifier.decision_function(items)[0]
-    found: dict[str, Any] = {"file": str(file)}
+    found: dict[str, Any] = {"file": file}
     if classifier.multi_label is None:
         found["label"] = classifier.predict(items)[0]
     elif classifier.multi_label == "pairs" or classifier.reject_rate is not None:
@@ -174,7 +182,7 @@ def _print_table(found: dict[str, Any]) -> None:
 
     said = found.get("label") or "; ".join(found.get("labels", ()))
     title = f"{found['file']}: {said}" if said else found["file"]
-    table = Table(title=escape(title), title_justify="left", title_style="bold")
+    table = Table()
     table.add_column("label")
     table.add_column("score" if "labels" in found else "cosine", justify="right")
     if "p" in found:
@@ -183,6 +191,7 @@ def _print_table(found: dict[str, Any]) -> None:
     for label in sorted(scores, key=lambda label: -scores[label]):
         table.add_row(escape(label), f"{scores[label]:.3f}", *([f"{found['p'][label]:.3f}"] if "p" in found else []))
     console = Console()
+    console.print(escape(title), style="bold", soft_wrap=True)  # a table's title would be as narrow as the table
     console.print(table)
     for k, level in enumerate(found.get("levels", ())[:-1], 1):
         ranked = sorted(level, key=lambda name: -level[name])

@@ -135,9 +135,7 @@ def same_rows(a: Predictions, b: Predictions) -> Predictions:
 
 def swapped_units(predictions: Predictions) -> list[str]:
     """What a test swaps whole: groups where any is named, else clusters, else rows."""
-    columns = (predictions.groups, predictions.clusters)
-    named = next((column for column in columns if any(column)), predictions.ids)
-    return [unit or i for unit, i in zip(named, predictions.ids)]
+    return [g or c or i for g, c, i in zip(predictions.groups, predictions.clusters, predictions.ids)]
 
 
 def _decided_differences(a: Counts, b: Counts, kept: Array, several: bool) -> dict[str, Array]:

@@ -98,19 +98,35 @@ def single_prompts(
 
 
 def baselines(
-    manifest: Manifest, test: AlignmentDataset, tower: str, labels: Sequence[str], floor: bool = True
+    manifest: Manifest,
+    test: AlignmentDataset,
+    tower: str,
+    labels: Sequence[str],
+    floor: bool = True,
+    several: bool | None = None,
 ) -> list[Result]:
-    """Chance, and logistic regression on hand features where the manifest has labelled train rows."""
+    """Chance, and logistic regression on hand features where the manifest has labelled train rows.
+
+    Args:
+        manifest: all rows.
+        test: the rows measured. Where train rows are among them there is no linear line: it would know them by heart.
+        tower: the modality.
+        labels: of the scores' columns.
+        floor: whether the linear line is wanted.
+        several: whether labels are judged one by one, by macro AUROC; None: where a row has several.
+    """
     rows = test.manifest.rows
-    results = [chance(rows, labels)]
-    if floor and manifest.has("train"):
+    several = any(len(row.labels) > 1 for row in rows) if several is None else several
+    results = [chance(rows, labels, several)]
+    if floor and manifest.has("train") and not any(row.split == "train" for row in rows):
         train = manifest.split("train")
         usable = train.take([i for i, r in enumerate(train.rows) if r.labels and tower in r.sources])
         scores = linear_floor(test.with_manifest(usable), test, tower, labels) if usable.rows else None
         if scores is not None:
-            line = score_result("linear", scores, rows, labels, "logistic regression on hand features")
-            several = any(len(row.labels) > 1 for row in rows)
-            results.append(replace(line, decided=(scores > 0).astype(int)) if several else line)  # even odds
+            line = score_result("linear", scores, rows, labels, "logistic regression on hand features", auroc=several)
+            shares = all(len(row.labels) == 1 for row in [*usable.rows, *rows])  # one model: probabilities, not odds
+            even = 0.5 if shares else 0.0
+            results.append(replace(line, decided=(scores > even).astype(int)) if several else line)
     return results
 
 
@@ -182,8 +198,8 @@ def evaluate_zero_shot(
     encoded.add(kept, embedded.embeddings)
     fit_notes = fit_classifier(classifier, manifest, split, fit_on, encoded)
     scores, held = _scores(classifier, encoded, kept, val)
-    results = baselines(manifest, test, tower, labels)
-    notes = [interval_note(kept.rows), *_warnings(manifest, kept, model)]
+    results = baselines(manifest, test, tower, labels, several=several)
+    notes = [interval_note(kept.rows), *_warnings(manifest, kept, model, split, tower)]
     if untrained is None:
         notes.append(
             "There is no line 'untrained': no untrained model was given, or stands beside the model. `modalign train` "
@@ -228,9 +244,18 @@ def evaluate_zero_shot(
     return evaluation
 
 
-def _warnings(manifest: Manifest, kept: Manifest, model: AlignmentModel) -> list[str]:
+def _warnings(manifest: Manifest, kept: Manifest, model: AlignmentModel, split: str, tower: str) -> list[str]:
     """What a reader must know of the rows."""
     notes = []
+    unsplit = not any(row.split for row in manifest.rows) and protocol_of(model.record, manifest, "all")
+    if any(row.split == "train" for row in kept.rows) or (unsplit and "another manifest" not in unsplit):
+        notes.append(
+            "Rows of split train are among those measured: a model trained on them has seen them, and there is no line "
+            "'linear', which learns from them."
+        )
+    bare = sum(split in ("all", r.split) and tower in r.sources and not r.labels for r in manifest.rows)
+    if bare:
+        notes.append(f"{bare:,} rows of split {split} have no label, and are left out, as negatives of any label too.")
     if manifest.unnamed:
         notes.append(
             f"{manifest.unnamed:,} rows of the manifest share files, and have no cluster: those of one file are taken "

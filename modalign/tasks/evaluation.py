@@ -151,7 +151,8 @@ class Evaluation:
             figures_table(self.main.name, self.measured, chance_figures(predictions), several),
             class_table(main, several),
         ]
-        calibration = calibration_table(main, several, note)
+        each = several or any(c is not None and c.several for c in (self.own, self.fitted))
+        calibration = calibration_table(main, each, note)
         self.tables += [calibration] if calibration else []
         self.tables += subgroup_tables(main)
 
@@ -302,9 +303,12 @@ def unscored_labels(rows: Sequence[Row], labels: Sequence[str]) -> list[str]:
     return [label for label, count in counts.items() if count in (0, len(rows))]
 
 
-def chance(rows: Sequence[Row], labels: Sequence[str]) -> Result:
-    """The better of guessing at random and always naming the commonest class; 0.5 for AUROC."""
-    if any(len(row.labels) > 1 for row in rows):
+def chance(rows: Sequence[Row], labels: Sequence[str], auroc: bool = False) -> Result:
+    """The better of guessing at random and always naming the commonest class; 0.5 for AUROC.
+
+    AUROC is the figure where a row has several labels, and where `auroc` says so.
+    """
+    if auroc or any(len(row.labels) > 1 for row in rows):
         return Result("chance", 0.5)
     counts = pd.Series([row.labels[0] for row in rows]).value_counts()
     return Result("chance", max(1 / len(labels), float(counts.iloc[0]) / len(rows)), note=f"always {counts.index[0]!r}")

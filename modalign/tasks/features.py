@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from modalign.align.embed import Advance, embed_split
+from modalign.align.embed import Advance, check_finite, embed_split
 from modalign.align.manifest import Manifest, Row
 from modalign.align.model import AlignmentModel
 from modalign.errors import ManifestError
@@ -98,6 +98,7 @@ def encode_rows(
             continue
         dataset = dataset_of(one, manifest)
         embedded = embed_split(one, dataset, tower, advance=advance)
+        check_finite(embedded.embeddings, [manifest.rows[i].id for i in embedded.rows], tower)
         found = {ALIGNED: embedded.embeddings, TOWER: embedded.pooled}
         values |= {prefix + kind: found[kind].double().numpy() for kind in kinds}
         if not prefix:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from modalign.align.data import AlignmentDataset
-from modalign.align.embed import Advance, embed_split
+from modalign.align.embed import Advance, check_finite, embed_split
 from modalign.align.manifest import Manifest
 from modalign.align.model import AlignmentModel
 from modalign.errors import RecipeError
@@ -30,7 +30,8 @@ class EncodedRows:
 
     def add(self, rows: Manifest, embeddings: Tensor) -> None:
         """Take (N, dim) embeddings that were made before."""
-        self._rows.update(zip((row.id for row in rows.rows), embeddings))
+        ids = [row.id for row in rows.rows]
+        self._rows.update(zip(ids, check_finite(embeddings, ids, self.tower)))
 
     def __call__(self, rows: Manifest) -> Tensor:
         """(N, dim) of rows that all have the modality."""

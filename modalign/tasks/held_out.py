@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from collections.abc import Sequence
@@ -108,7 +109,7 @@ def leave_classes_out(
     @cache  # of the scores alone: the models would fill the memory
     def scores_without(labels: frozenset[str], part: str) -> Array:
         names = sorted(labels)
-        folder = out / f"without-{'-'.join(map(_slug, names))}"[:200]
+        folder = out / f"without-{_slug(names)}"
         rows = without(manifest, names)
         if not rows.has("train"):
             raise ManifestError(f"{manifest.path}: no train row is left without {', '.join(names)}")
@@ -170,6 +171,8 @@ def held_out_of(
     prompting = prompting or Prompting(text=record.get("text", "text"))
     found = HeldOut(left_out, prompting.scores(model, rows, tower, labels), gamma)
     several = any(len(row.labels) > 1 for row in rows.rows)
+    if several and gamma is not None:
+        raise RecipeError(f"{manifest.path}: with several labels a row there is no gamma, but AUROC; leave it out")
     return held_out_evaluation([found], rows, labels, protocol_of(record, manifest, split), several)
 
 
@@ -296,5 +299,9 @@ def _any(rows: Sequence[Sequence[str | float]], k: int) -> bool:
     return bool(np.isfinite([float(row[k]) for row in rows]).any())
 
 
-def _slug(label: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-") or "x"
+def _slug(labels: Sequence[str]) -> str:
+    """A folder's name of labels; where it cannot spell them all, with a hash that tells them from others."""
+    said = "-".join(re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-") for label in labels)
+    if said == "-".join(labels) and len(said) <= 150:
+        return said
+    return f"{said[:150]}-{hashlib.blake2b(';'.join(labels).encode(), digest_size=4).hexdigest()}".lstrip("-")

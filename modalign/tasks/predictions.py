@@ -55,8 +55,9 @@ class Predictions:
 
     @property
     def several(self) -> bool:
-        """Whether any row has several labels."""
-        return any(len(labels) > 1 for labels in self.truth)
+        """Whether rows may have several labels: any has, or they were decided label by label, each by its threshold."""
+        by_threshold = self.decided is not None and self.metric != "accuracy"
+        return by_threshold or any(len(labels) > 1 for labels in self.truth)
 
     def indicator(self) -> Array:
         """(N, C) of 0 and 1: which labels each row has."""
@@ -124,6 +125,7 @@ def from_table(source: pd.DataFrame | str | Path) -> Predictions:
     if unknown is not None:
         raise ManifestError(f"{where}: rows have the label {unknown!r}, and there is no column of its scores")
     several = any(len(row) > 1 for row in truth)
+    decided = "predicted" in table and "predicted" not in columns  # a class may be called so
     return Predictions(
         ids=[str(i) for i in table["id"]],
         groups=_words(table, "group"),
@@ -131,7 +133,7 @@ def from_table(source: pd.DataFrame | str | Path) -> Predictions:
         truth=truth,
         labels=list(labels),
         scores=table[list(columns)].to_numpy(),
-        decided=indicator([_labels(c, labels) for c in table["predicted"]], labels) if "predicted" in table else None,
+        decided=indicator([_labels(c, labels) for c in table["predicted"]], labels) if decided else None,
         metric=about.get("metric") or ("macro AUROC" if several else "accuracy"),
         subgroups={name: _words(table, column) for name, column in about.get("subgroups", {}).items()},
         own=_calibration(about.get("own")),
@@ -178,9 +180,9 @@ def unit_of_resampling(rows: Sequence[Row]) -> tuple[list[str], str]:
 
 
 def units_by(groups: Sequence[str], clusters: Sequence[str], ids: Sequence[str]) -> tuple[list[str], str]:
-    """As `unit_of_resampling`, from the three columns."""
-    by_group = [group or i for group, i in zip(groups, ids)]
-    by_cluster = [cluster or unit for cluster, unit in zip(clusters, by_group)]
+    """As `unit_of_resampling`, from the three columns; a row that lacks the one goes by the next."""
+    by_group = [group or cluster or i for group, cluster, i in zip(groups, clusters, ids)]
+    by_cluster = [cluster or group or i for group, cluster, i in zip(groups, clusters, ids)]
     if any(groups) and len(set(by_group)) >= FEW_GROUPS:
         return by_group, "groups"
     if any(clusters):
@@ -218,6 +220,8 @@ def _free(name: str, taken: Mapping[str, Any], what: str) -> str:
 
 
 def _read(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise ManifestError(f"{path}: no such file")
     try:
         return pd.read_parquet(path)
     except Exception as error:  # pyarrow has many, none of them common to all

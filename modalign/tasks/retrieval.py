@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from modalign.align.data import AlignmentDataset
-from modalign.align.embed import Advance
+from modalign.align.embed import Advance, check_finite
 from modalign.align.manifest import Manifest, Row
 from modalign.align.metrics import cluster_bootstrap, retrieval_figures, search_ranks
 from modalign.align.metrics.retrieval import AnyOf, Found, Keys, expected_rank, hit_probability, reciprocal_rank
 from modalign.align.model import AlignmentModel
-from modalign.errors import ManifestError
+from modalign.errors import ManifestError, RecipeError
 from modalign.tasks.evaluate import MODEL, dataset_of
 from modalign.tasks.evaluation import Evaluation, Result, Table, interval_note, protocol_of, unit_of_resampling
 
@@ -85,6 +85,7 @@ def embed_side(
             advance(len(batch))
     number = {key: n for n, key in enumerate(distinct)}
     whole = torch.cat(chunks) if chunks else torch.zeros(0, model.dim)
+    check_finite(whole, [dataset.manifest.rows[i].id for i in first.values()], tower)
     embeddings = whole[torch.tensor([number[key] for key in keys], dtype=torch.long)]
     return Side(place, [dataset.content(key) for key in keys], embeddings, derived)
 
@@ -241,7 +242,13 @@ def _evaluation(
 ) -> Evaluation:
     rows = [part.rows[i] for i in queries.rows]
     has = (searches[MODEL].relevant > 0).numpy()
-    units = [u for u, kept in zip(unit_of_resampling(rows)[0], has) if kept]
+    units = unit_of_resampling(rows)[0]
+    said = [*notes, interval_note(rows)]
+    distinct = len(set(queries.contents))
+    if same == "item" and distinct < len(set(units)):  # copies of a query succeed or fail together
+        units = queries.contents
+        said.append(f"R@1's interval is by bootstrap over the {distinct:,} distinct queries: copies share their fate.")
+    units = [u for u, kept in zip(units, has) if kept]
     if not has.any():
         raise ManifestError(f"{manifest.path}: no row of split {split!r} has another with the same {same} to find")
     results = [Result("chance", retrieval_figures(chance).recall[1], note="all scores equal")]
@@ -254,7 +261,6 @@ def _evaluation(
         lines.append([name, *retrieval_figures(search).as_dict().values()])
     columns = ["method", *retrieval_figures(chance).as_dict()]
     kept = int(has.sum())
-    said = [*notes, interval_note(rows)]
     if kept < len(has):
         said.append(f"{len(has) - kept} of {len(has)} queries have nothing to find, and are left out.")
     return Evaluation(
@@ -297,9 +303,13 @@ def combine(model: AlignmentModel, parts: Sequence[tuple[str, Any, float]], **fi
 
     Raises:
         ReadError: a source cannot be read.
+        RecipeError: the parts cancel out, so that no direction is left to search in.
     """
     embedded = [weight * model.embed(tower, [source], **dict(fields.get(tower, {}))) for tower, source, weight in parts]
-    return F.normalize(torch.stack(embedded).sum(0), dim=-1)
+    total = torch.stack(embedded).sum(0)
+    if not total.norm() > 1e-4 * sum(abs(weight) for _, _, weight in parts):
+        raise RecipeError("the parts of the query cancel out, and nothing is left to look for; change them or weights")
+    return F.normalize(total, dim=-1)
 
 
 def save_retrieval(folder: Path, directions: Sequence[Direction], extra: Mapping[str, Any] | None = None) -> None:

@@ -19,6 +19,7 @@ from modalign.align.config import ModelConfig, Recipe, Section
 from modalign.align.manifest import Manifest, check_groups, read_manifest
 from modalign.align.model import AlignmentModel, build_model
 from modalign.align.privacy import without_paths
+from modalign.align.processes import is_main
 from modalign.align.progress import ProgressBar
 from modalign.align.signal_cache import SignalCache
 from modalign.align.trainer import AlignmentTrainer
@@ -60,6 +61,9 @@ def train(
 ) -> AlignmentModel:
     """Train on the manifest's `train` rows, choose the checkpoint on `val`, and save to `out`.
 
+    Across processes (`accelerate launch`, `torchrun`) each encodes its share of every batch; the main one prints,
+    evaluates and saves. Frozen towers and constants are worked out once in each.
+
     Writes `out/model` (the model folder), `out/recipe.yaml`, `out/checkpoints`, and with `untrained` `out/untrained`:
     the same model with its encoders random and frozen, only the projections trained, which evaluations print beside.
 
@@ -76,29 +80,33 @@ def train(
         ModelError: `out` holds another run and `resume` is not asked for.
         ManifestError, ReadError, RecipeError: names the place and the mend.
     """
-    console = console or Console(stderr=True)
+    console = console or Console(stderr=True, quiet=not is_main())
     out = Path(out)
-    prepare_folder(out, resume)
+    if is_main():
+        prepare_folder(out, resume)
     check_groups(manifest)
     rows, val = train_and_val(manifest, console)
     for note in check_descriptions(manifest):
         console.print(note)
-    if resume:
+    if resume and is_main():
         check_same_recipe(recipe, out / "recipe.yaml")
         check_same_rows(manifest, out / "manifest.sha256")
-    (out / "manifest.sha256").write_text(f"{manifest.sha256}\n")
-    (out / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+    if is_main():
+        (out / "manifest.sha256").write_text(f"{manifest.sha256}\n")
+        (out / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
     model = build_model(recipe)
     print_trainable(model.trainable_table(), console)
     _fit(model, recipe, rows, val, out / "checkpoints", resume, title, console)
     model.record = record_of(recipe, manifest, rows)
-    model.save_pretrained(out / "model")
+    if is_main():
+        model.save_pretrained(out / "model")
     if untrained and any(model.tower(name).modality.is_path for name in model.towers):
         baseline = untrained_recipe(recipe, model)
         twin = build_model(baseline, [name for name in model.towers if not model.tower(name).modality.is_path])
         _fit(twin, baseline, rows, val, out / "untrained-checkpoints", resume, "untrained baseline", console, False)
         twin.record = model.record
-        twin.save_pretrained(out / "untrained")
+        if is_main():
+            twin.save_pretrained(out / "untrained")
     return model
 
 

@@ -1,5 +1,7 @@
 """The sum of losses: terms, pairs, any number of modalities with cells missing, states in checkpoints, dropout."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -198,6 +200,41 @@ def test_modality_dropout_leaves_two_and_is_a_function_of_row_and_epoch(text_che
     assert set(dataset[3, 5].keys) == set(dataset[3, 5].keys)
     share = sum(len(towers) == 2 for towers in seen) / len(seen)
     assert share == pytest.approx(1 - 0.4**3, abs=0.12)  # one goes where any of three draws falls below 0.6
+
+
+def test_rows_that_a_loss_cannot_use_are_counted(text_checkpoint, manifest_file, tmp_path):
+    recipe = three(text_checkpoint, loss={"name": "symile", "plus": [{"name": "infonce"}]})
+    rows = thirds(manifest_file).split("train")
+    trainer = AlignmentTrainer(build_model(recipe), recipe, rows, None, tmp_path)
+    assert "symile: 24 of 24 rows have fewer than 3 modalities" in trainer.notes
+
+
+def test_gist_takes_a_saved_model_as_its_guide(text_checkpoint, manifest, tmp_path):
+    guide = build_model(make_recipe(text_checkpoint, dim=8, seed=3))
+    guide.save_pretrained(tmp_path / "guide")
+    loss = {"name": "gist", "options": {"guide": str(tmp_path / "guide")}}
+    recipe = make_recipe(text_checkpoint, loss=loss)
+    rows = manifest.split("train")
+    trainer = AlignmentTrainer(build_model(recipe), recipe, rows, None, tmp_path / "run")
+    (state,) = trainer.objective.stateful().values()
+    expected = guide.eval().embed("tone", [row.sources["tone"] for row in rows.rows])
+    torch.testing.assert_close(state.guide_y, expected)
+    trainer.train()
+    resumed = AlignmentTrainer(build_model(recipe), recipe, rows, None, tmp_path / "run")
+    resumed._load_from_checkpoint(str(resumed.resume()))
+    other = make_recipe(
+        text_checkpoint,
+        towers={"text": recipe.towers["text"].model_dump(), "hum": {"modality": "tone"}},
+        pairs=[["text", "hum"]],
+        loss=loss,
+    )
+    rows = parse_table(
+        read_table(Path(manifest.path)).rename(columns={"tone": "hum"}),
+        {"text": get_modality("text"), "hum": get_modality("tone")},
+        root=Path(manifest.path).parent,
+    )
+    with pytest.raises(RecipeError, match="has no tower 'hum'"):
+        AlignmentTrainer(build_model(other), other, rows.split("train"), None, tmp_path / "other")
 
 
 def test_wrong_recipes_are_refused(text_checkpoint):

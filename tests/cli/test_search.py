@@ -51,6 +51,10 @@ def test_index_and_search(run, saved, manifest_file, tmp_path):
     assert (code, "needs --modality" in error) == (2, True)
     code, _, error = run("search", saved, index, "--text", "x", "--where", "split")
     assert (code, "write it as key=value, for example split=test" in error) == (2, True)
+    code, _, error = run("search", saved, index, "--text", "x", "--where", "split=nothing")
+    assert (code, "no item of the index has split=nothing" in error) == (2, True)
+    code, _, error = run("search", saved, index, "--text", "x", "--minus", "x")
+    assert (code, "cancel out" in error) == (2, True)
 
 
 def test_queries_of_weighted_parts(run, saved, manifest_file, tmp_path):

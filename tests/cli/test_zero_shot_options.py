@@ -106,6 +106,10 @@ def test_rejection_debiasing_and_gamma(place):
         (["--labels", "a;b", "--debias", "--fit", "M", "--fit-split", "test"], "train or val"),
         (["--labels", "a;b", "--template", "{label}", "--templates", "T"], "not both"),
         (["--labels", "a;b", "--negatives", "N"], "give that too"),
+        (["--labels", "a;b", "--scale", "-3"], "give a number above 0"),
+        (["--labels", "a;b", "--fit", "M"], "--fit is what --debias and --reject-rate learn from"),
+        (["--labels", "a;b", "--rule", "path"], "--rule path is for groups of labels"),
+        (["--labels", "a;b", "--rule", "childen"], "did you mean 'children'"),
     ],
 )
 def test_mistakes(place, tmp_path, arguments, message):
@@ -198,3 +202,15 @@ def test_evaluate_takes_them_too(place, tmp_path):
     assert "transductive" in json.loads((tmp_path / "out" / "metrics.json").read_text())["protocol"]
     code, output = invoke(*common, "--label-set", "x", "--hierarchy", tree)
     assert (code, "not both" in output) == (2, True)
+    code, output = invoke(*common, "--fit-on", "train")
+    assert (code, "--fit-on is what --debias" in output) == (2, True)
+    code, output = invoke(*common, "--rule", "path")
+    assert (code, "is for groups of labels" in output) == (2, True)
+
+
+def test_a_text_tower_classifies_texts(place):
+    code, output = invoke(
+        "zero-shot", place / "run", "--modality", "text", "--labels", "low;high", "--json", "a low note"
+    )
+    assert code == 0, output
+    assert lines(output)[0]["file"] == "a low note"

@@ -7,10 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from modalign import ManifestError, build_model
+from modalign import ManifestError, ModelError, build_model
 from modalign.tasks.evaluate import evaluate_zero_shot, rows_to_embed
 from modalign.tasks.evaluation import recompute
+from modalign.tasks.figures import measure
+from modalign.tasks.retrieval import evaluate_retrieval
 from modalign.tasks.val_constants import own_calibration, val_rows
 from tests.conftest import make_recipe
 
@@ -141,3 +144,45 @@ def test_docs_predictions_are_those_of_the_results():
         figures = recompute(pd.read_parquet(docs / "predictions" / f"{name}.parquet"))["figures"]
         metric = rows[name]["metric"]
         assert figures[metric]["value"] == pytest.approx(rows[name]["value"])
+
+
+@pytest.mark.parametrize("how", ["cosine", "pairs"])
+def test_labels_judged_one_by_one_have_chance_and_floor_of_the_same_figure(model, manifest, tmp_path, how):
+    """One label a row, and several asked for: what stands beside a macro AUROC is no accuracy."""
+    evaluation = evaluate_zero_shot(model, manifest, "tone", options={"multi_label": how})
+    by_name = {result.name: result for result in evaluation.results}
+    assert by_name["chance"].value == 0.5
+    linear = evaluation.measured["linear"].figures
+    assert by_name["linear"].value == pytest.approx(linear["macro AUROC"].value)
+    # Saying yes to every label has the recall 1 of each, and is no better than chance.
+    assert tables(evaluation)["Figures"].rows[1][-1] == 0.5
+    yes = replace(evaluation.main, decided=np.ones_like(evaluation.main.decided))
+    assert measure(evaluation.predictions_of(yes)).figures["balanced accuracy"].value == 0.5
+    assert "every label of every row" in tables(evaluation)["Calibration"].note
+    evaluation.save(tmp_path)
+    saved = json.loads((tmp_path / "metrics.json").read_text())
+    assert recompute(tmp_path / "predictions.parquet") == saved["methods"]["modalign"]
+
+
+@pytest.mark.parametrize("split", ["train", "all"])
+def test_the_floor_does_not_score_the_rows_that_it_learns_from(model, manifest, split):
+    evaluation = evaluate_zero_shot(model, manifest, "tone", split)
+    assert "linear" not in {result.name for result in evaluation.results}
+    assert any("Rows of split train are among those measured" in note for note in evaluation.notes)
+
+
+def test_rows_without_a_label_are_counted(model, manifest):
+    bare = {row.id for row in manifest.split("test").rows[:2]}
+    part = replace(manifest, rows=[replace(r, labels=()) if r.id in bare else r for r in manifest.rows])
+    evaluation = evaluate_zero_shot(model, part, "tone")
+    assert len(evaluation.rows) == 4
+    assert any(note.startswith("2 rows of split test have no label") for note in evaluation.notes)
+
+
+def test_an_embedding_that_is_not_finite_is_no_prediction(model, manifest):
+    with torch.no_grad():
+        next(model.tower("tone").projection.parameters()).fill_(torch.nan)
+    with pytest.raises(ModelError, match="not finite"):
+        evaluate_zero_shot(model, manifest, "tone")
+    with pytest.raises(ModelError, match="not finite"):
+        evaluate_retrieval(model, manifest, "tone", "text")

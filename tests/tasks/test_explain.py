@@ -282,9 +282,11 @@ def test_relevance_is_written_and_drawn(tones, tmp_path):
     assert lines[0] == "tone"
     assert len(lines) == 81
     assert text.save(tmp_path / "b.csv").read_text().splitlines()[0] == "relevance"
-    with pytest.raises(RecipeError, match=r"\.npz or \.csv"):
+    with pytest.raises(RecipeError, match=r"\.npz, \.csv"):
         sound.save(tmp_path / "a.txt")
     pytest.importorskip("matplotlib")
+    with pytest.raises(RecipeError, match=r"\.png, \.svg, \.pdf"):
+        draw([sound], tmp_path / "a.bmpx")
     assert draw([sound, text], tmp_path / "pictures" / "a.png").stat().st_size > 5000
 
 
@@ -314,6 +316,8 @@ def test_command(tones, tmp_path, manifest):
         (["--label", "low", "--labels", "high;middle"], "add it there"),
         ([], "nothing to explain"),
         (["--label", "low", "--method", "attention"], "needs self-attention"),
+        (["--text", "a", "--target", "margin"], "are of labels"),
+        (["--label", "low", "--data", str(tmp_path / "why.txt")], ".npz, .csv"),
     ):
         refused = run(file, "--modality", "tone", *words)
         assert isinstance(refused.exception, RecipeError)

@@ -12,6 +12,7 @@ from sklearn.neighbors import NearestCentroid
 
 from modalign.errors import RecipeError
 from modalign.tasks.few_shot import (
+    BaseToNewGaussian,
     CrossModalPrototypes,
     GaussianDiscriminant,
     Logistic,
@@ -52,6 +53,25 @@ def test_gda_has_the_published_values():
     np.testing.assert_allclose(model.precision_, [[46.875, -28.125], [-28.125, 46.875]], atol=1e-6)
     np.testing.assert_allclose(model.intercept_, [-26.193147] * 2, atol=1e-6)
     np.testing.assert_allclose(model.decision_function([[1, 0]]), [[22.556853, -52.443147]], atol=1e-6)
+
+
+def test_gda_from_base_to_new_classes():
+    """Values by hand: the base precision is not shrunk, the new one is; new means lie between rows and names."""
+    X, y = np.array([[1, 0], [0.8, 0.6], [0, 1], [0.6, 0.8]]), ["a", "a", "b", "b"]
+    base = BaseToNewGaussian().fit(X, y)
+    np.testing.assert_allclose(base.precision_, [[15.625, 9.375], [9.375, 15.625]])
+    np.testing.assert_allclose(base.decision_function([[1, 0]])[0, 0], 16.875 - np.log(2) - 9.5625)
+    new = base.for_new(np.eye(2), ["c", "d"], neighbours=2, copies=2)
+    np.testing.assert_allclose(new.means_, [[0.95, 0.15], [0.15, 0.95]])
+    np.testing.assert_allclose(new.precision_, [[3.75, 0.75], [0.75, 3.75]])
+    np.testing.assert_allclose(new.decision_function([[1, 0]]), [[101.140603, -1.259397]], atol=1e-6)
+    assert new.predict([[1, 0], [0, 1]]).tolist() == ["c", "d"]
+    zero = BaseToNewGaussian(alpha=0.0).fit(X, y).for_new(np.eye(2), ["c", "d"])
+    np.testing.assert_allclose(zero.decision_function(X), 100 * X)
+    with pytest.raises(RecipeError, match="one row"):
+        BaseToNewGaussian().fit(X[:3], y[:3])
+    with pytest.raises(RecipeError, match="two classes or more"):
+        base.for_new(np.eye(2)[:1], ["c"])
 
 
 def test_gda_without_the_gaussian_part_is_zero_shot(data):

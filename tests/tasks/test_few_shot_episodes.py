@@ -17,7 +17,7 @@ from modalign.tasks.features import encode_rows, split_rows, unit_features
 from modalign.tasks.few_shot.episodes import draw, repeated_recordings, too_few
 from modalign.tasks.few_shot.evaluate import best_method, evaluate_few_shot, few_shot_features
 from modalign.tasks.few_shot.plot import plot_shots
-from modalign.tasks.few_shot.runs import Run, Runs, mean_interval, methods_for, run_episodes
+from modalign.tasks.few_shot.runs import Run, Runs, mean_interval, methods_for, run_episodes, spread
 from modalign.tasks.report import render
 from modalign.tasks.training import train
 from tests import tone
@@ -302,3 +302,10 @@ def test_a_model_without_text_learns_from_items_alone(text_checkpoint, manifest)
     evaluation = evaluate_few_shot(model, manifest, "tone", [2], 2, text="words")
     assert "prompts" not in [r.name for r in evaluation.results]
     assert len(dataset_of(model, manifest)) == 36
+
+
+def test_a_label_that_no_train_row_has_is_known_by_chance():
+    """One score for all rows: never chosen, and an area of one half, whatever the other labels score."""
+    scores = spread(np.array([[5.0, 9.0], [-3.0, -8.0], [0.5, 0.1]]), [0, 2], 3)
+    assert len(set(scores[:, 1])) == 1
+    assert (scores[:, 1] < scores[:, [0, 2]].min()).all()

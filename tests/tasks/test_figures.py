@@ -11,6 +11,7 @@ from sklearn import metrics as sk
 from modalign import ManifestError
 from modalign.align.manifest import Manifest, Row
 from modalign.align.metrics import Calibration
+from modalign.tasks.compare import swapped_units
 from modalign.tasks.evaluation import Evaluation, few_groups, interval_note, recompute, score_result
 from modalign.tasks.figures import chance_figures, measure, order
 from modalign.tasks.predictions import Predictions, from_table, pool
@@ -30,7 +31,7 @@ def case(several=False, n=240, groups=15, seed=0, **changes):
     scores = generator.normal(size=(n, 4)) + [[label in own for label in LABELS] for own in truth]
     made = {
         "ids": [f"r{i}" for i in range(n)],
-        "groups": [f"p{i % groups}" for i in range(n)],
+        "groups": [f"p{i % groups}" for i in range(n)] if isinstance(groups, int) else groups,
         "clusters": [f"c{i // 2}" for i in range(n)],
         "truth": truth,
         "labels": LABELS,
@@ -265,3 +266,26 @@ def test_few_groups_are_said_beside_the_figure():
     many = [Row(str(i), "test", f"p{i}", "", ("a",), {}, {}) for i in range(10)]
     assert few_groups(many) == ""
     assert "column 'group'" in interval_note([Row("1", "test", "", "", ("a",), {}, {})])
+
+
+def test_a_class_may_be_called_predicted(tmp_path):
+    labels = ["predicted", "b"]
+    scores = np.array([[0.9, 0.1], [0.2, 0.8]], dtype=np.float32)
+    truth = [("predicted",), ("b",)]
+    made = Predictions(["x", "y"], ["", ""], ["", ""], truth, labels, scores)
+    made.table().to_parquet(tmp_path / "p.parquet", index=False)
+    assert from_table(tmp_path / "p.parquet").decided is None
+
+
+def test_a_row_without_a_group_goes_with_its_recording():
+    """Windows of one recording are never resampled or swapped one by one, also where only other rows name a person."""
+    groups = [*(f"p{i}" for i in range(12)), *[""] * 6]
+    clusters = [*[""] * 12, *["tape"] * 6]
+    made = case(n=18, groups=groups, clusters=clusters)
+    assert made.units() == ([*groups[:12], *["tape"] * 6], "groups")
+    assert swapped_units(made) == made.units()[0]
+
+
+def test_a_missing_file_of_predictions_is_said_to_be_missing(tmp_path):
+    with pytest.raises(ManifestError, match="no such file"):
+        from_table(tmp_path / "predictions.parquet")

@@ -296,3 +296,15 @@ def test_the_table_scores_every_subset_on_its_rows_and_on_the_same_rows():
     assert [row[4] for row in table.rows] == [1.0, 1.0, 2.0]
     assert not seen[0][:, 1].any()
     assert np.array_equal(seen[2], present)
+
+
+def test_it_can_be_fitted_again_on_features_of_other_widths():
+    model = FusionClassifier(epochs=1).fit({"a": np.eye(4)}, list("xyxy"))
+    assert model.fit({"a": np.eye(6)}, list("xyxyxy")).decision_function({"a": np.eye(6)}).shape == (6, 2)
+
+
+def test_one_row_of_a_modality_blows_up_nothing():
+    """The constants of a single row tell no spread; other rows must not be a million million times as large."""
+    X = {"a": np.eye(4), "b": np.vstack([np.ones((1, 3)), np.full((3, 3), np.nan)])}
+    model = FusionClassifier(epochs=2).fit(X, list("xyxy"))
+    assert np.abs(model.decision_function({"a": np.eye(4), "b": np.full((4, 3), 1.5)})).max() < 100

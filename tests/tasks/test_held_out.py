@@ -8,7 +8,15 @@ import pytest
 from modalign import ManifestError, RecipeError, build_model
 from modalign.tasks import held_out
 from modalign.tasks.calibrated import calibrate, curve, seen_unseen
-from modalign.tasks.held_out import HeldOut, held_out_evaluation, held_out_of, leave_classes_out, leave_sets, without
+from modalign.tasks.held_out import (
+    HeldOut,
+    _slug,
+    held_out_evaluation,
+    held_out_of,
+    leave_classes_out,
+    leave_sets,
+    without,
+)
 from tests.conftest import make_recipe
 
 LABELS = ["high", "low", "middle"]
@@ -122,3 +130,10 @@ def test_a_model_by_what_its_record_says(text_checkpoint, manifest):
     kept = manifest.take([i for i, r in enumerate(manifest.rows) if r.labels != ("high",)])
     with pytest.raises(ManifestError, match="not of both labels"):
         held_out_of(model, kept, "tone")
+
+
+def test_folders_of_labels_that_no_ascii_spells_differ():
+    assert _slug(["low", "high"]) == "low-high"
+    names = [_slug([label]) for label in ("零", "一", "C+", "C-", "x" * 300)]
+    assert len(set(names)) == 5
+    assert all(name.isascii() and len(name) < 200 for name in names)

@@ -3,6 +3,7 @@
 import base64
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -295,3 +296,11 @@ def test_bad_options_are_refused_before_anything_is_read(option, said, tmp_path)
     result = CliRunner().invoke(app, words)
     assert result.exit_code
     assert said in result.output + str(result.exception)
+
+
+def test_numbers_have_no_areas_of_classes():
+    """Regression has one column, as one label would."""
+    one = evaluation()
+    numbers = np.arange(60.0)[:, None]
+    one = replace(one, metric="R2", labels=["age"], results=[Result("modalign", 0.5, None, numbers)], classes=None)
+    assert "Each class" not in "".join(check(render("title", [one])).words)

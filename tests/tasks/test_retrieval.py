@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from modalign import ManifestError, build_model, get_modality, read_manifest, train
+from modalign import ManifestError, RecipeError, build_model, get_modality, read_manifest, train
 from modalign.tasks.duplicates import find_duplicates
 from modalign.tasks.retrieval import combine, evaluate_retrieval, save_retrieval
 from tests.conftest import make_recipe
@@ -150,3 +150,19 @@ def test_ptb_xl_s_equal_signals(text_checkpoint, real_data, tmp_path):
     manifest = read_manifest(path, {name: get_modality(name) for name in ("text", "ecg")})
     found = find_duplicates(build_model(recipe).eval(), manifest, "ecg")
     assert found.pairs["equal samples"].sum() == 2
+
+
+def test_copies_of_a_caption_are_one_query_for_the_interval(model, manifest_file):
+    """36 rows of two captions: what is known of the model rests on two queries."""
+    manifest = with_captions(manifest_file, ["a low tone", "a high tone"])
+    forth, back = evaluate_retrieval(model, manifest, "text", "tone", "all")
+    hits = forth.ranks["hit@1"]
+    assert hits.nunique() <= 2
+    assert forth.evaluation.results[-1].interval == (hits.min(), hits.max())
+    assert any("2 distinct queries" in note for note in forth.evaluation.notes)
+    assert not any("distinct queries" in note for note in back.evaluation.notes)
+
+
+def test_a_query_that_cancels_out_is_refused(model):
+    with pytest.raises(RecipeError, match="cancel out"):
+        combine(model, [("text", "a low tone", 1.0), ("text", "a low tone", -1.0)])

@@ -10,7 +10,7 @@ from torch import Tensor
 from modalign.align.distributed import gather_columns, gather_rows, sum_over_processes
 from modalign.align.losses.positives import Positives
 from modalign.align.losses.registry import register_loss
-from modalign.align.losses.tiles import log_sum_exp
+from modalign.align.losses.tiles import surprise
 from modalign.errors import RecipeError
 
 
@@ -45,12 +45,14 @@ def cwcl(x: Tensor, y: Tensor, scale: Tensor, groups: Tensor | None = None, trus
         raise RecipeError(f"loss.options.trusted: {trusted!r} is not one of x, y")
     p, q = (x, y) if trusted == "x" else (y, x)
     columns = gather_columns(q, groups)
-    of_p, of_q = log_sum_exp(p, columns.values, scale)
+    of_p, of_q = surprise(p, columns.values, scale, columns.own.start)
     # sum_j w_ij q_j = (sum_j q_j + (sum_j q_j p_j^T) p_i) / 2, and sum_j w_ij = (B + p_i . sum_j p_j) / 2
     fixed = p.detach()
     everyone = gather_rows(fixed, columns.counts)
     weighted = columns.values.sum(0) + fixed @ (everyone.T @ columns.values)
     alike = weighted / (len(everyone) + fixed @ everyone.sum(0)).unsqueeze(1)
-    paired = q if columns.groups is None else Positives(columns.groups).dealt(columns.values, columns.own)
-    each = of_p + of_q[columns.own] - scale * torch.linalg.vecdot(p, alike + paired)
+    targets = alike - q  # that is of the own columns
+    if columns.groups is not None:
+        targets = targets + Positives(columns.groups).dealt(columns.values, columns.own) - q
+    each = of_p + of_q - scale * torch.linalg.vecdot(p, targets)
     return sum_over_processes(each.sum() / max(len(everyone), 1))

@@ -73,7 +73,7 @@ def guided(x: Tensor, y: Tensor, scale: Tensor, guide_x: Tensor, guide_y: Tensor
     """
     least = (guide_x * guide_y).sum(1, keepdim=True)
     own = torch.eye(len(x), dtype=torch.bool, device=x.device)
-    candidates = []
+    candidates: list[Tensor] = []
     for a, b, guide_a, guide_b in ((x, y, guide_x, guide_y), (x, x, guide_x, guide_x), (y, y, guide_y, guide_y)):
         false = (guide_a @ guide_b.T > least) | same
         if not candidates:

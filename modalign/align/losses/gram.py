@@ -68,4 +68,5 @@ def volumes(anchor: Tensor, others: Sequence[Tensor]) -> Tensor:
     top = torch.cat([own[:, None, None].expand(rows, rows, 1), cross], 2).unsqueeze(2)
     below = torch.cat([cross.unsqueeze(3), inner.unsqueeze(0).expand(rows, rows, n, n)], 3)
     # The gradient of a root is infinite at 0, where views coincide.
-    return torch.linalg.det(torch.cat([top, below], 2)).clamp_min(torch.finfo(own.dtype).eps).sqrt()
+    squares: Tensor = torch.linalg.det(torch.cat([top, below], 2))
+    return squares.clamp_min(torch.finfo(own.dtype).eps).sqrt()

@@ -10,7 +10,7 @@ from torch import Tensor
 from modalign.align.distributed import gather_columns, sum_over_processes
 from modalign.align.losses.positives import Positives
 from modalign.align.losses.registry import register_loss
-from modalign.align.losses.tiles import log_sum_exp
+from modalign.align.losses.tiles import surprise
 from modalign.errors import RecipeError
 
 Direction = Literal["both", "x2y", "y2x"]
@@ -55,17 +55,18 @@ def infonce(
         raise RecipeError(f"loss.options.smoothing: {smoothing!r} is not in [0, 1]")
     by_x, by_y = direction != "y2x", direction != "x2y"
     columns = gather_columns(y, groups)
-    of_x, of_y = log_sum_exp(x, columns.values, scale, rows=by_x, columns=by_y)
-    terms = [*([of_x] if by_x else []), *([of_y[columns.own]] if by_y else [])]
-    # What a row's targets weigh is linear in the logits: one product with their mean.
+    of_x, of_y = surprise(x, columns.values, scale, columns.own.start, rows=by_x, columns=by_y)
+    each = (of_x + of_y) / (by_x + by_y)
+    rows = max(len(columns.values), 1)
+    # That is of the own columns. What the targets weigh is linear in the logits: one product with their mean.
     targets = y
     if columns.groups is not None:
-        positives, values = Positives(columns.groups), columns.values
-        means = [positives.means(values, columns.own)] if by_x else []
-        dealt = [positives.dealt(values, columns.own)] if by_y else []
-        targets = torch.stack([*means, *dealt]).mean(0)
-    rows = max(len(columns.values), 1)
+        positives = Positives(columns.groups)
+        found = [positives.means(columns.values, columns.own)] if by_x else []
+        found += [positives.dealt(columns.values, columns.own)] if by_y else []
+        targets = torch.stack(found).mean(0)
     if smoothing:
         targets = torch.lerp(targets, columns.values.sum(0) / rows, smoothing)
-    each = torch.stack(terms).mean(0) - scale * torch.linalg.vecdot(x, targets)
+    if targets is not y:
+        each = each - scale * torch.linalg.vecdot(x, targets - y)
     return sum_over_processes(each.sum() / rows)

@@ -61,7 +61,8 @@ class ISogCLR(StatefulLoss):
         """
         similar = x @ y.T
         negative = ~same_item(groups, x)
-        return self._side("x", similar, rows, negative) + self._side("y", similar.T, rows, negative)
+        loss: Tensor = self._side("x", similar, rows, negative) + self._side("y", similar.T, rows, negative)
+        return loss
 
     def _side(self, side: str, similar: Tensor, rows: Tensor, negative: Tensor) -> Tensor:
         h = similar - similar.diagonal().unsqueeze(1)
@@ -78,7 +79,7 @@ class ISogCLR(StatefulLoss):
         g = e.sum(1)
         new_s = torch.where(old_s == 0, g, (1 - self.gamma) * old_s * (old_b - new_b).exp() + self.gamma * g)
         has = negative.any(1)
-        p = e / torch.where(has, new_s, 1).clamp_min(torch.finfo(h.dtype).tiny).unsqueeze(1)
+        p: Tensor = e / torch.where(has, new_s, 1).clamp_min(torch.finfo(h.dtype).tiny).unsqueeze(1)
         slope = slope_of(new_s, new_b, p, z * negative, negative.sum(1), self.rho).clamp(-5, 5)
         new_u = (1 - self.beta) * u[rows].to(h.dtype) + self.beta * slope
         for state, value in ((s, new_s), (b, new_b), (u, new_u)):

@@ -7,10 +7,10 @@ options. One that asks for `x` and `y` contrasts the two towers of a pair; one t
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -69,9 +69,20 @@ Made = TypeVar("Made", bound=Callable[..., Any])
 class Training(Protocol):
     """What a loss that keeps a state may know of the training, for the pair of towers `names`."""
 
-    names: tuple[str, ...]
-    dim: int
-    size: int
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The towers."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Size of the shared space."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """How many training rows there are."""
+        ...
 
     def embed(self, tower: str, model: str | None = None) -> Tensor:
         """(size, d) unit rows by position in the training rows, without augmentation; zeros where a row has none.
@@ -134,6 +145,11 @@ def list_losses() -> list[str]:
     return sorted(_losses)
 
 
+def distributed_losses() -> list[str]:
+    """Names of those that are right across processes."""
+    return [name for name in list_losses() if _losses[name].distributed]
+
+
 class Loss(nn.Module):
     """A loss with its options bound.
 
@@ -151,8 +167,8 @@ class Loss(nn.Module):
         is_class = inspect.isclass(entry.make)
         asked = entry.make.forward if is_class else entry.make  # type: ignore[attr-defined]
         self.needs = frozenset(inspect.signature(asked).parameters) & frozenset(ASKED)
-        self.state = entry.make(**options) if is_class else None
-        self._call = self.state if is_class else functools.partial(entry.make, **options)
+        self.state: StatefulLoss | None = entry.make(**options) if is_class else None
+        self._function: Callable[..., Tensor] | None = None if is_class else partial(entry.make, **options)
 
     @property
     def any_number(self) -> bool:
@@ -168,7 +184,9 @@ class Loss(nn.Module):
         """The loss, computed in float32 at least, whatever autocast says."""
         with torch.autocast(inputs.x.device.type, enabled=False):
             raised = in_float32(inputs)
-            value: Tensor = self._call(**{name: getattr(raised, name) for name in self.needs})
+            call = self._function or self.state
+            assert call is not None
+            value: Tensor = call(**{name: getattr(raised, name) for name in self.needs})
         return value
 
 

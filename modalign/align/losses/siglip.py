@@ -8,7 +8,7 @@ from torch import Tensor
 from modalign.align.distributed import gather_columns, sum_over_processes
 from modalign.align.losses.positives import Positives
 from modalign.align.losses.registry import register_loss
-from modalign.align.losses.tiles import softplus_sums
+from modalign.align.losses.tiles import sigmoid_surprise
 
 
 @register_loss("siglip", distributed=True)
@@ -33,12 +33,11 @@ def siglip(x: Tensor, y: Tensor, scale: Tensor, groups: Tensor | None = None, bi
     """
     bias = x.new_zeros(()) if bias is None else bias
     columns = gather_columns(y, groups)
-    # -ln sigmoid(z) = softplus(z) - z, and the sum of z over the positives needs no matrix of all pairs.
-    each = softplus_sums(x, columns.values, scale, bias)
-    if columns.groups is None:
-        each = each - (scale * torch.linalg.vecdot(x, y) + bias)
-    else:
+    each = sigmoid_surprise(x, columns.values, scale, bias, columns.own.start)
+    if columns.groups is not None:
+        # -ln sigmoid(z) is -ln sigmoid(-z) less z: for further positives, a sum that needs no matrix of all pairs.
         positives = Positives(columns.groups)
-        sums, counts = positives.sums(columns.values, columns.own), positives.counts[columns.own].to(x.dtype)
-        each = each - (scale * torch.linalg.vecdot(x, sums) + bias * counts)
+        further = positives.sums(columns.values, columns.own) - y
+        counts = positives.counts[columns.own].to(x.dtype) - 1
+        each = each - (scale * torch.linalg.vecdot(x, further) + bias * counts)
     return sum_over_processes(each.sum() / max(len(columns.values), 1))

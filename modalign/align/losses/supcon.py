@@ -67,7 +67,7 @@ def supcon_rows(rows: Tensor, scale: Tensor, groups: Tensor) -> Tensor:
     """
     columns = gather_columns(rows, groups)
     assert columns.groups is not None
-    of_rows, _ = log_sum_exp(rows, columns.values, scale, columns=False, own_at=columns.own.start)
+    of_rows = log_sum_exp(rows, columns.values, scale, columns.own.start)
     positives = Positives(columns.groups)
     others = (positives.counts - 1).to(rows.dtype)
     own = others[columns.own]

@@ -26,42 +26,63 @@ _SIDE = {"cpu": 1024, "other": 4096}
 _LN2 = math.log(2)
 
 
-def log_sum_exp(
-    x: Tensor, y: Tensor, scale: Tensor, rows: bool = True, columns: bool = True, own_at: int | None = None
-) -> tuple[Tensor, Tensor]:
-    """Log-sum-exps of the rows and of the columns of `scale * x @ y.T`.
+def log_sum_exp(x: Tensor, y: Tensor, scale: Tensor, own_at: int = 0) -> Tensor:
+    """Log-sum-exp of each row of `scale * x @ y.T`, in which the own column is left out.
 
+    Args:
+        x: (n, d), rows of y.
+        y: (N, d).
+        scale: a scalar.
+        own_at: the place in y of x's first row.
+
+    Returns:
+        (n,).
+    """
+    result: Tensor = _LogSumExp.apply(x, y, scale, own_at, True, False, True)[0]
+    return result
+
+
+def surprise(
+    x: Tensor, y: Tensor, scale: Tensor, own_at: int = 0, rows: bool = True, columns: bool = True
+) -> tuple[Tensor, Tensor]:
+    """`-log softmax` of the own logit of each row, and of each column, of `scale * x @ y.T`.
+
+    Taken relative to the own logit all along: where that is nearly all of the softmax nothing is lost to rounding.
     Across processes x has this process's rows and y those of all: the columns' sums are then over all processes' x.
 
     Args:
         x: (n, d).
         y: (N, d).
         scale: a scalar.
-        rows, columns: which are wanted; the others are empty.
-        own_at: the place in y of x's first row, where x are rows of y: each row then leaves itself out.
+        own_at: the place in y of the row that is paired with x's first.
+        rows, columns: which are wanted; the others are zeros.
 
     Returns:
-        (n,) and (N,).
+        (n,) for x and (n,) for the columns that are paired with x.
     """
-    result: tuple[Tensor, Tensor] = _LogSumExp.apply(x, y, scale, rows, columns, own_at)  # type: ignore[no-untyped-call]
+    result: tuple[Tensor, Tensor] = _LogSumExp.apply(x, y, scale, own_at, rows, columns, False)
     return result
 
 
-def softplus_sums(x: Tensor, y: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-    """(n,) sums over the columns of `ln(1 + exp(scale * x @ y.T + bias))`; x (n, d), y (N, d), scalars."""
-    result: Tensor = _SoftplusSums.apply(x, y, scale, bias)  # type: ignore[no-untyped-call]
+def sigmoid_surprise(x: Tensor, y: Tensor, scale: Tensor, bias: Tensor, own_at: int = 0) -> Tensor:
+    """Row sums of `-ln sigmoid(z)` for the own column and of `-ln sigmoid(-z)` for the others.
+
+    z is `scale * x @ y.T + bias`; the rest as of `surprise`. Returns (n,).
+    """
+    result: Tensor = _SigmoidSurprise.apply(x, y, scale, bias, own_at)
     return result
 
 
 class _LogSumExp(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, y: Tensor, scale: Tensor, rows: bool, columns: bool, own_at: int | None
+        ctx: Any, x: Tensor, y: Tensor, scale: Tensor, own_at: int, rows: bool, columns: bool, leave_out: bool
     ) -> tuple[Tensor, Tensor]:
         tops = [x.new_full((len(t) if wanted else 0,), -math.inf) for t, wanted in ((x, rows), (y, columns))]
         sums = [torch.zeros_like(top) for top in tops]
+        own = x.new_zeros(len(x))
         for a, b, z, spare in _tiles(x, y, scale / _LN2, spare=rows and columns):
-            _leave_out_own(z, a, b, own_at)
+            _take_own(z, a, b, own_at, None if leave_out else own)
             if rows:
                 _accumulate(z, tops[0][a], sums[0][a], 1, spare)
             if columns:
@@ -74,23 +95,32 @@ class _LogSumExp(torch.autograd.Function):
             dist.all_reduce(sums[1])
             tops[1] = top
         ctx.save_for_backward(x, y, scale, *tops, *sums)
-        ctx.wanted = rows, columns, own_at
-        of_rows, of_columns = (_LN2 * (top + total.log2()) for top, total in zip(tops, sums))
+        ctx.given = own_at, rows, columns, leave_out
+        paired = slice(own_at, own_at + len(x))
+        of_rows = _LN2 * (tops[0] - own + sums[0].log2()) if rows else torch.zeros_like(own)
+        of_columns = _LN2 * (tops[1][paired] - own + sums[1][paired].log2()) if columns else torch.zeros_like(own)
         return of_rows, of_columns
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, row_grad: Tensor, column_grad: Tensor) -> tuple[Tensor | None, ...]:
+    @once_differentiable
+    def backward(ctx: Any, row_grad: Tensor, own_column_grad: Tensor) -> tuple[Tensor | None, ...]:
         x, y, scale, row_top, column_top, row_sum, column_sum = ctx.saved_tensors
-        rows, columns, own_at = ctx.wanted
-        if ctx.across:
-            column_grad = column_grad.clone()
-            dist.all_reduce(column_grad)
+        own_at, rows, columns, leave_out = ctx.given
         # A softmax is exp(z - top) / sum, and not exp(z - lse): the subtraction of what is close to it loses nothing.
-        row_weight, column_weight = (row_grad / row_sum).unsqueeze(1), column_grad / column_sum
+        row_weight, column_weight = row_grad, own_column_grad
+        if rows:
+            row_weight = (row_grad / row_sum).unsqueeze(1)
+        if columns:
+            column_grad = y.new_zeros(len(y))
+            column_grad[own_at : own_at + len(x)] = own_column_grad
+            if ctx.across:
+                dist.all_reduce(column_grad)
+            column_weight = column_grad / column_sum
+        own_grad = row_grad * rows + own_column_grad * columns
         grads = _Gradients(ctx, x, y, scale)
         for a, b, z, spare in _tiles(x, y, scale / _LN2, spare=rows and columns):
-            _leave_out_own(z, a, b, own_at)
+            if leave_out:
+                _take_own(z, a, b, own_at, None)
             if rows:
                 torch.sub(z, row_top[a].unsqueeze(1), out=spare).exp2_()
             if columns:
@@ -99,33 +129,41 @@ class _LogSumExp(torch.autograd.Function):
                 z.addcmul_(spare, row_weight[a])
             elif rows:
                 z.mul_(row_weight[a])
+            if not leave_out:
+                diagonal, of = _own(z, a, b, own_at)
+                diagonal.sub_(own_grad[of])
             grads.add(a, b, z)
-        return *grads.result(), None, None, None
+        return *grads.result(), None, None, None, None
 
 
-class _SoftplusSums(torch.autograd.Function):
+class _SigmoidSurprise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, y: Tensor, scale: Tensor, bias: Tensor, own_at: int) -> Tensor:
         above, below = x.new_zeros(len(x)), x.new_zeros(len(x))
-        for a, _, z, spare in _tiles(x, y, scale / _LN2, spare=True):
-            # softplus(z) = max(z, 0) + log1p(exp(-|z|)), and -|z| = z - 2 max(z, 0)
+        for a, b, z, spare in _tiles(x, y, scale / _LN2, spare=True):
             z.add_(bias / _LN2)
+            _own(z, a, b, own_at)[0].neg_()
+            # softplus(z) = max(z, 0) + log1p(exp(-|z|)), and -|z| = z - 2 max(z, 0)
             above[a] += torch.clamp(z, min=0, out=spare).sum(1)
             below[a] += _log1p_sums(z.sub_(spare, alpha=2).exp2_())
         ctx.save_for_backward(x, y, scale, bias)
+        ctx.own_at = own_at
         return above * _LN2 + below
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, y, scale, bias = ctx.saved_tensors
         grads = _Gradients(ctx, x, y, scale)
         bias_grad = torch.zeros_like(grad)
         for a, b, z, _ in _tiles(x, y, scale, spare=False):
-            z.add_(bias).sigmoid_().mul_(grad[a].unsqueeze(1))
+            diagonal = _own(z.add_(bias), a, b, ctx.own_at)[0]
+            diagonal.neg_()
+            z.sigmoid_().mul_(grad[a].unsqueeze(1))
+            diagonal.neg_()
             grads.add(a, b, z)
             bias_grad[a] += z.sum(1)
-        return *grads.result(), bias_grad.sum().reshape(bias.shape)
+        return *grads.result(), bias_grad.sum().reshape(bias.shape), None
 
 
 def _tiles(x: Tensor, y: Tensor, scale: Tensor, spare: bool) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
@@ -147,10 +185,22 @@ def _tiles(x: Tensor, y: Tensor, scale: Tensor, spare: bool) -> Iterator[tuple[s
             yield a, b, z, rest[0] if spare else z
 
 
-def _leave_out_own(z: Tensor, a: slice, b: slice, own_at: int | None) -> None:
-    if own_at is not None:
+def _own(z: Tensor, a: slice, b: slice, own_at: int) -> tuple[Tensor, slice]:
+    """The own logits within a tile (a view), and the rows that they are of."""
+    offset = a.start + own_at - b.start
+    diagonal = z.diagonal(offset)
+    first = a.start + max(0, -offset)
+    return diagonal, slice(first, first + len(diagonal))
+
+
+def _take_own(z: Tensor, a: slice, b: slice, own_at: int, own: Tensor | None) -> None:
+    """Note a tile's own logits in `own`; without it, leave them out of the tile."""
+    diagonal, of = _own(z, a, b, own_at)
+    if own is not None:
+        own[of] = diagonal
+    else:
         # Not -inf: a row that has none but itself stays finite, and no other row's sum is changed by it.
-        z.diagonal(a.start + own_at - b.start).fill_(torch.finfo(z.dtype).min / 2)
+        diagonal.fill_(torch.finfo(z.dtype).min / 2)
 
 
 def _accumulate(z: Tensor, top: Tensor, total: Tensor, dim: int, memory: Tensor) -> None:

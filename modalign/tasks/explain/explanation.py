@@ -19,6 +19,8 @@ CAPTION = "What the score rests on, not what causes the finding."
 MOST_ROWS = 5_000_000
 LEFT, RIGHT, ABOVE, BELOW, FOOT, LINE = 0.65, 1.15, 0.4, 0.5, 0.25, 0.17
 """Inches about each drawing of a figure, of its foot, and of a line of its legend."""
+PICTURES, DATA = (".png", ".svg", ".pdf"), (".npz", ".csv")
+"""Suffixes of what is drawn, and of the relevance as numbers."""
 LETTERS = 12.5
 """Letters of a legend in an inch."""
 
@@ -98,8 +100,7 @@ class Explanation:
                 value=np.array(self.value),
             )  # fmt: skip
             return path
-        if path.suffix != ".csv":
-            raise RecipeError(f"{path}: relevance is written as .npz or .csv; give one of these suffixes")
+        check_suffix(path, DATA)
         if values.ndim > 2 or values.size > MOST_ROWS:
             raise RecipeError(f"{path}: relevance of shape {values.shape} is no table; give a .npz")
         np.savetxt(
@@ -114,6 +115,16 @@ class Explanation:
         return ["relevance"] if rows == 1 else [f"row {i}" for i in range(rows)]
 
 
+def check_suffix(path: str | Path, known: Sequence[str]) -> None:
+    """Refuse a file that cannot be written, before anything is computed.
+
+    Raises:
+        RecipeError: its suffix is none of those known.
+    """
+    if Path(path).suffix.lower() not in known:
+        raise RecipeError(f"{path}: give a file with one of the suffixes {', '.join(known)}")
+
+
 def draw(explanations: Sequence[Explanation], path: str | Path) -> Path:
     """Draw explanations below each other, each with its legend and its scale of colours.
 
@@ -123,8 +134,11 @@ def draw(explanations: Sequence[Explanation], path: str | Path) -> Path:
 
     Raises:
         MissingExtraError: matplotlib is not installed.
+        RecipeError: another suffix.
     """
     from modalign.modalities import drawing
+
+    check_suffix(path, PICTURES)
 
     try:
         from matplotlib.figure import Figure

@@ -1,6 +1,7 @@
 """Classification from a few labelled items a class. One method a file; importing this registers them all."""
 
 from modalign.tasks.few_shot.base import FewShotEstimator
+from modalign.tasks.few_shot.base_to_new import BaseToNewGaussian
 from modalign.tasks.few_shot.choice import Choice, choose
 from modalign.tasks.few_shot.cross_modal import CrossModalPrototypes
 from modalign.tasks.few_shot.gaussian import GaussianDiscriminant
@@ -10,6 +11,7 @@ from modalign.tasks.few_shot.registry import list_few_shot, make_few_shot, regis
 from modalign.tasks.few_shot.tip_adapter import TipAdapter
 
 __all__ = [
+    "BaseToNewGaussian",
     "Choice",
     "CrossModalPrototypes",
     "FewShotEstimator",

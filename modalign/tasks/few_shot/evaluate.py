@@ -172,13 +172,12 @@ def evaluate_few_shot(
         text=texts, methods=wanted, choose_on=choose_on, seed=seed, advance=ran,
     )  # fmt: skip
     test = features.split("test")
-    results = [chance(runs.rows, labels)]
+    results = [chance(runs.rows, labels, runs.several)]
     prompts = None
     for kind, name in ((UNTRAINED + ALIGNED, "untrained, prompts"), (ALIGNED, "prompts")):
         if kind in features.values and kind in texts:
-            prompts = score_result(
-                name, features.values[kind][test] @ texts[kind].T, runs.rows, labels, "no labelled rows"
-            )
+            cosines = features.values[kind][test] @ texts[kind].T
+            prompts = score_result(name, cosines, runs.rows, labels, "no labelled rows", auroc=several)
             results.append(prompts)
     summaries = runs.summaries()
     most, first = max(shots), kinds[0]
@@ -194,7 +193,6 @@ def evaluate_few_shot(
         results=results,
         notes=_notes(model, manifest, runs, episodes, choose_on if val_rows else "support", most),
         tables=[shots_table(runs, summaries, shots, results[0], prompts, features.values)],
-        scale=1.0,
         runs=runs,
         prompts=prompts,
         floor=results[0],

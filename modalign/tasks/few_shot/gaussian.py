@@ -17,7 +17,7 @@ class GaussianDiscriminant(FewShotEstimator):
 
     `W = P mu_k^T`, `b_k = ln(1/K) - mu_k P mu_k^T / 2`, `P` from `shrunk_precision`. After "A Hard-to-Beat Baseline for
     Training-free CLIP-based Adaptation" (Wang et al. 2024, mrflogs/ICLR24 @560fe21, `main_few_shots.py`); its form for
-    new classes without rows is not here. One label a row.
+    new classes without rows is `BaseToNewGaussian`. One label a row.
 
     Args:
         alpha: weight of the Gaussian part; 0 is zero-shot.
@@ -51,10 +51,14 @@ class GaussianDiscriminant(FewShotEstimator):
         self.alpha, self.text, self.classes, self.scale = alpha, text, classes, scale
 
     def _learn(self, X: Array, truth: Array) -> None:
-        self.means_ = truth.T @ X / truth.sum(0)[:, None]
-        self.precision_ = shrunk_precision(X - truth @ self.means_)
-        self.coef_ = self.means_ @ self.precision_
-        self.intercept_ = -np.log(truth.shape[1]) - (self.coef_ * self.means_).sum(1) / 2
+        means = truth.T @ X / truth.sum(0)[:, None]
+        self._take(means, shrunk_precision(X - truth @ means))
+
+    def _take(self, means: Array, precision: Array) -> None:
+        """The classifier of these means (C, d) and this precision (d, d)."""
+        self.means_, self.precision_ = means, precision
+        self.coef_ = means @ precision
+        self.intercept_ = -np.log(len(means)) - (self.coef_ * means).sum(1) / 2
 
     def _score(self, X: Array) -> Array:
         gaussian = X @ self.coef_.T + self.intercept_

@@ -234,7 +234,7 @@ def _validation(
 
 
 def spread(scores: Array, columns: Sequence[int], width: int) -> Array:
-    """Scores of the labels that train has in the columns of all labels; the others below each row's least."""
-    whole = np.repeat(scores.min(1, keepdims=True) - 1, width, axis=1)
+    """Scores of the labels that train has in the columns of all labels; the others one and the same, below all."""
+    whole = np.full((len(scores), width), scores.min(initial=0.0) - 1)
     whole[:, columns] = scores
     return whole.astype(np.float32)

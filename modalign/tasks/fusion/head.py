@@ -34,7 +34,9 @@ class Standardise(nn.Module):
         """Take the mean, and the one spread of all values about it, from features (N, d)."""
         known = features.double()
         self.mean.copy_(known.mean(0))
-        self.scale.copy_(1 / (known - known.mean(0)).square().mean().sqrt().clamp_min(1e-12))
+        spread = (known - known.mean(0)).square().mean().sqrt()
+        # Rows that are all the same (one alone) tell no spread; a tiny one would blow up whatever differs from them.
+        self.scale.copy_(torch.where(spread > 1e-6, 1 / spread.clamp_min(1e-12), 1.0))
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, d) -> (B, d)."""

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from modalign.align.data import AlignmentDataset
-from modalign.align.embed import Advance
+from modalign.align.embed import Advance, check_finite
 from modalign.align.manifest import Manifest
 from modalign.align.model import AlignmentModel
 from modalign.errors import ManifestError, ModelError, RecipeError, suggest
@@ -82,7 +82,8 @@ def build_index(
         contents += batch
         if new:
             signals = [dataset.signal(i, tower, key) for i, key in new.values()]
-            vectors = model.embed(tower, signals, BATCH).numpy()
+            names = [manifest.rows[i].id for i, _ in new.values()]
+            vectors = check_finite(model.embed(tower, signals, BATCH), names, tower).numpy()
             pending.add(list(new), vectors)
             known |= dict(zip(new, vectors))
             encoded += len(new)
@@ -94,8 +95,8 @@ def build_index(
     about = {"model": identity, "model_name": name, "tower": tower, "kind": chosen, "dim": model.dim}
     write_index(folder, about, KINDS[chosen](embeddings), embeddings, items)
     pending.clear()
-    ids = set(items["id"])
-    dropped = len({one for one, _ in before.values()} - ids)
+    kept = set(items["id"])
+    dropped = len({one for one, _ in before.values()} - kept)
     return Built(len(rows), encoded, len(rows) - encoded, dropped, chosen)
 
 

@@ -172,7 +172,7 @@ def evaluate_probe(
         seeds=seeds, numbers=numbers, by_group=not manifest.official_split, advance=ran,
     )  # fmt: skip
     summaries = runs.summaries()
-    floor = chance(runs.rows, labels) if numbers is None else mean_of_train(found, numbers)
+    floor = chance(runs.rows, labels, runs.several) if numbers is None else mean_of_train(found, numbers)
     most = max(fractions)
     results = [floor]
     order = [HAND, *(UNTRAINED + kind for kind in kinds), *reversed(list(kinds))]

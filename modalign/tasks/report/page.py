@@ -115,8 +115,10 @@ def _line(result: Result, main: bool) -> str:
 
 
 def _figures(evaluation: Evaluation, main: Result) -> str:
-    """Whatever is drawn from scores, where there is a column of them for each label."""
+    """Whatever is drawn from scores, where there is a column of them for each label: numbers (R2) have none."""
     scores = main.scores
+    if evaluation.metric not in ("accuracy", "macro AUROC"):
+        return ""
     if scores is None or scores.shape != (len(evaluation.rows), len(evaluation.labels)) or not len(scores):
         return ""
     matrix: Array | None = evaluation.confusion()

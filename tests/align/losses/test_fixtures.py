@@ -93,7 +93,7 @@ def test_a_sum_over_anchored_pairs():
     from modalign.align.model import AlignmentOutput
 
     pairs = [Pair(a="text", b="xray"), Pair(a="text", b="ecg")]
-    same = {"index": (ROWS, ROWS), "groups": None, "rows": ROWS, "weight": 1.0}
+    same = {"index": (ROWS, ROWS), "groups": None, "rows": ROWS, "size": 3, "weight": 1.0}
     batch = {"pairs": [{"a": pair.a, "b": pair.b, "towers": (pair.a, pair.b), **same} for pair in pairs]}
     output = AlignmentOutput({"text": X, "xray": Y, "ecg": Z}, SCALE)
     assert Objective(LossConfig(), pairs)(output, batch, 0.0).item() == pytest.approx(1.533991, abs=1e-5)
