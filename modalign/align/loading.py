@@ -36,10 +36,12 @@ def workers_for(said: int | Literal["auto"], rows: int, cached: bool, cores: int
     return min(MOST, cores // 4 if device == "cpu" else cores - 1)
 
 
-def loader_options(said: int | Literal["auto"], rows: int, cached: bool, device: torch.device) -> dict[str, Any]:
-    """Options of a DataLoader for this machine; see `workers_for`."""
+def loader_options(
+    said: int | Literal["auto"], rows: int, cached: bool, device: torch.device, processes: int = 1
+) -> dict[str, Any]:
+    """Options of a DataLoader for this machine, whose cores `processes` that train share; see `workers_for`."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = workers_for(said, rows, cached, cores, device.type)
+    workers = workers_for(said, rows, cached, max(cores // processes, 1), device.type)
     options: dict[str, Any] = {"num_workers": workers, "pin_memory": device.type == "cuda"}
     if workers:
         options |= {"persistent_workers": True, "prefetch_factor": 2, "worker_init_fn": share_memory}
@@ -50,4 +52,5 @@ def share_memory(worker: int) -> None:
     """Called in each worker: the room for signals in memory is for all of them together."""
     info = get_worker_info()
     assert info is not None
-    info.dataset.budget //= info.num_workers  # type: ignore[attr-defined]
+    rows: Any = getattr(info.dataset, "rows", info.dataset)  # a process's `Shares` stand around them
+    rows.budget //= info.num_workers

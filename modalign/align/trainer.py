@@ -222,7 +222,7 @@ class AlignmentTrainer(UpdatingTrainer):
         t, count = self.recipe.training, self.args.world_size
         own = self.train_rows if count == 1 else Shares(self.train_rows, self.args.process_index, count)
         cached = self.train_rows.cached == set(self.train_rows.modalities)
-        options = loader_options(t.workers, len(self.train_rows), cached, self.args.device)
+        options = loader_options(t.workers, len(self.train_rows), cached, self.args.device, count)
         loader = DataLoader(own, batch_sampler=self.sampler, collate_fn=self._collator(), **options)
         # Each process's loader yields its own shares, so accelerate is told of no other.
         prepared: DataLoader[Any] = prepare_data_loader(

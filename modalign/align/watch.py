@@ -46,6 +46,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers says no type
         self.logged = 0
         self.railed = 0
         self.said: set[str] = set()
+        self.speaks = True  # of several processes, the main one
 
     # What is gathered in a step
 
@@ -54,6 +55,10 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers says no type
         found = {f"{pair['a']}-{pair['b']}": pair["size"] for pair in pairs}
         for name, counts in self.batches.items():
             counts.append(found.get(name, 0))
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Of several processes, one speaks."""
+        self.speaks = bool(state.is_world_process_zero)
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Norms of the gradients, at steps that will be logged."""
@@ -166,7 +171,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers says no type
 
     def warn(self, kind: str, message: str) -> None:
         """Say it, unless something of this kind was said."""
-        if kind not in self.said:
+        if kind not in self.said and self.speaks:
             self.said.add(kind)
             warnings.warn(message, TrainingWarning, stacklevel=2)
 

@@ -5,6 +5,7 @@ import torch
 
 from modalign.align.buckets import BucketSampler, padding_share, row_lengths, sampler_for
 from modalign.align.loading import workers_for
+from modalign.align.processes import Shares
 from modalign.align.sampler import EpochBatchSampler
 from tests.align.test_trainer import StopAt, trainer_for, tuned
 
@@ -117,6 +118,7 @@ def test_workers_share_the_room_for_signals(text_checkpoint, manifest, tmp_path,
 
     rows = trainer_for(tuned(text_checkpoint), manifest, tmp_path).train_rows
     before = rows.budget
-    monkeypatch.setattr(loading, "get_worker_info", lambda: SimpleNamespace(dataset=rows, num_workers=4))
-    loading.share_memory(0)
-    assert rows.budget == before // 4
+    for dataset, left in ((rows, before // 4), (Shares(rows, 1, 2), before // 16)):
+        monkeypatch.setattr(loading, "get_worker_info", lambda own=dataset: SimpleNamespace(dataset=own, num_workers=4))
+        loading.share_memory(0)
+        assert rows.budget == left

@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from modalign.align.config import parse_section
+from modalign.align.recipe_files import parse_section
 from modalign.align.storage import check_checksums, write_checksums
 from modalign.errors import ModelError, RecipeError, suggest
 from modalign.tasks.fusion.criterion import Criterion, Kind, balanced_weights
