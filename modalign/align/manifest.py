@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from modalign.align.compact import Pool, records_of, shared_cells
 from modalign.align.recordings import name_recordings
 from modalign.errors import ManifestError, ReadError, suggest
 from modalign.modalities.base import Modality
@@ -34,7 +36,7 @@ class Sidecar(BaseModel):
     about: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One row, its cells as they stand: tower -> source, and tower -> fields."""
 
@@ -87,6 +89,8 @@ class Manifest:
 
     def take(self, indices: Sequence[int]) -> Manifest:
         """The rows at these positions."""
+        if len(indices) == len(self.rows) and all(map(eq, indices, range(len(indices)))):
+            return replace(self, rows=list(self.rows))
         return Manifest(
             self.path,
             [self.rows[i] for i in indices],
@@ -166,11 +170,11 @@ def parse_table(
     _check_columns(columns, towers, path)
     keyed = {name: {c.partition(".")[2]: c for c in columns if c.startswith(f"{name}.")} | {} for name in present}
     constant = _split_defaults(defaults or {}, towers, path)
-    records: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
     seen: dict[str, int] = {}
-    rows = []
+    rows: list[Row] = []
+    pool = Pool()
     header = path.endswith((".csv", ".tsv"))  # it is line 1 of these
-    for i, record in enumerate(records):
+    for i, record in enumerate(records_of(table)):
         number = i + 1 + header
         where = f"{path}: row {number}"
         identifier = _text(record.get("id"))
@@ -189,19 +193,19 @@ def parse_table(
                 continue
             said = {k: record[c] for k, c in keyed[name].items() if not _empty(record[c])}
             try:
-                fields[name] = towers[name].parse_fields({**constant.get(name, {}), **said})
+                fields[name] = pool.one(towers[name].parse_fields({**constant.get(name, {}), **said}))
             except ReadError as error:
                 raise ManifestError(f"{where}: {error}") from None
-            sources[name] = source
+            sources[name] = pool.one(source)
         labels = _labels(record)
         if not sources and not labels:
             raise ManifestError(f"{where}: every one of {', '.join(present)} is empty; remove the row")
-        rows.append(
-            Row(identifier, split, _text(record.get("group")), _text(record.get("cluster")), labels, sources, fields)
-        )
+        group, cluster = (pool.one(_text(record.get(column))) for column in ("group", "cluster"))
+        sources, labels = pool.one(sources), pool.one(labels)
+        rows.append(Row(identifier, pool.one(split), group, cluster, labels, sources, pool.each(fields)))
     vocabulary = sorted({label for row in rows for label in row.labels})
     unnamed = name_recordings(rows)
-    return Manifest(path, rows, table=table, vocabulary=vocabulary, unnamed=unnamed)
+    return Manifest(path, rows, table=shared_cells(table), vocabulary=vocabulary, unnamed=unnamed)
 
 
 def check_groups(manifest: Manifest) -> None:

@@ -1,0 +1,143 @@
+"""Training from files, beside a plain loop over `transformers.ClapModel` and its feature extractor.
+
+    python -m benchmarks.clap_training [--data FOLDER] [--clips 64] [--batch 16] [--epochs 2] [--runs 5] [--json]
+
+Both train the same random ClapModel's towers whole, with AdamW and the symmetric loss, on ESC-10's clips of 5 s with a
+caption each. The plain loop reads, resamples and extracts a batch, then takes a step, as the library's examples do;
+ours is the trainer of `modalign train`, without evaluation. Both read each file from the disk at first; ours keeps the
+decoded signals for the next epoch, which is part of what is measured: give `--epochs 1` to leave it out.
+
+JSON keys: `ratio` (our samples a second / theirs; medians of alternating runs), `ours_per_second`, `theirs_per_second`,
+`samples` (of a run), `batch`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+
+from benchmarks.clap_zero_shot import DIM, PROMPT, RATE, save_checkpoint
+from modalign import AlignmentTrainer, build_model, get_modality
+from modalign.align.manifest import parse_table
+from modalign.align.recipe_files import parse_recipe
+
+
+def rows_of(data: Path, count: int) -> list[tuple[Path, str]]:
+    """Clips of all classes in turn, and their captions."""
+    folders = sorted(path for path in (data / "audio_esc10").iterdir() if path.is_dir())
+    files = [file for turn in zip(*(sorted(folder.glob("*.ogg")) for folder in folders)) for file in turn][:count]
+    said = {f: f.name.split("-", 1)[1].strip("_- ").replace("_", " ").lower() for f in folders}
+    return [(file, PROMPT.replace("{label}", said[file.parent])) for file in files]
+
+
+def plain(folder: Path, rows: list[tuple[Path, str]], batch: int, epochs: int) -> float:
+    """Seconds of a loop over the library's own model and extractor."""
+    import soundfile
+    import torchaudio.functional as audio
+    from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel
+
+    model = ClapModel.from_pretrained(folder).train()
+    extractor, tokenizer = ClapFeatureExtractor.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    started = time.perf_counter()
+    for epoch in range(epochs):
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(epoch)).tolist()
+        for start in range(0, len(rows), batch):
+            chosen = [rows[i] for i in order[start : start + batch]]
+            waves = []
+            for file, _ in chosen:
+                samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
+                waves.append(audio.resample(torch.from_numpy(samples.mean(1)), rate, RATE).numpy())
+            sound = extractor(waves, sampling_rate=RATE, return_tensors="pt")
+            words = tokenizer([caption for _, caption in chosen], padding=True, return_tensors="pt")
+            given = {**sound, "input_ids": words["input_ids"], "attention_mask": words["attention_mask"]}
+            loss = model(**given, return_loss=True).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+    return time.perf_counter() - started
+
+
+def ours(folder: Path, rows: list[tuple[Path, str]], batch: int, epochs: int, out: Path) -> float:
+    """Seconds of the trainer's run."""
+    import pandas as pd
+
+    projection = {"kind": "mlp", "hidden": DIM}
+    text = {"checkpoint": str(folder / "text"), "pooling": "pooler"}
+    recipe = parse_recipe(
+        {
+            "dim": DIM,
+            "towers": {
+                "text": {
+                    "options": {"checkpoint": str(folder / "text"), "pooling": "pooler"},
+                    "projection": projection,
+                },
+                "audio": {"encoder": "clap", "options": {"checkpoint": str(folder)}, "projection": projection},
+            },
+            "pairs": [["text", "audio"]],
+            "training": {"epochs": epochs, "batch_size": batch, "learning_rate": 1e-4, "evaluate_every": 100},
+        }
+    )
+    table = pd.DataFrame([{"id": i, "text": said, "audio": str(file)} for i, (file, said) in enumerate(rows)])
+    manifest = parse_table(table, {name: get_modality(name) for name in recipe.towers}, allow_outside=True)
+    trainer = AlignmentTrainer(build_model(recipe), recipe, manifest, None, out)
+    started = time.perf_counter()
+    trainer.train()
+    return time.perf_counter() - started
+
+
+def measure(data: Path, clips: int, batch: int, epochs: int, runs: int) -> dict[str, Any]:
+    """Alternating runs."""
+    rows = rows_of(data, clips)
+    words = {word.strip(".").lower() for _, caption in rows for word in caption.split()} | {"."}
+    speeds: dict[str, list[float]] = {"theirs": [], "ours": []}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "clap"
+        folder.mkdir()
+        save_checkpoint(folder, words)
+        for run in range(runs):
+            speeds["theirs"].append(len(rows) * epochs / plain(folder, rows, batch, epochs))
+            speeds["ours"].append(len(rows) * epochs / ours(folder, rows, batch, epochs, Path(name) / str(run)))
+    theirs, own = (statistics.median(speeds[name]) for name in ("theirs", "ours"))
+    return {
+        "ratio": own / theirs,
+        "ours_per_second": own,
+        "theirs_per_second": theirs,
+        "samples": len(rows) * epochs,
+        "batch": batch,
+    }
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=os.environ.get("MODALIGN_DATA", "../shared/data"))
+    parser.add_argument("--clips", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    figures = measure(Path(arguments.data), arguments.clips, arguments.batch, arguments.epochs, arguments.runs)
+    if arguments.json:
+        print(json.dumps(figures))
+        return
+    for key, value in figures.items():
+        print(f"{key:24s} {value:,.4g}")
+
+
+if __name__ == "__main__":
+    main()
