@@ -31,6 +31,9 @@ from modalign import AlignmentTrainer, build_model, get_modality
 from modalign.align.manifest import parse_table
 from modalign.align.recipe_files import parse_recipe
 
+WIDTH = 16
+"""Of the audio tower's first stage, 128 at its end. The larger the net, the nearer are the two: it is the same net."""
+
 
 def rows_of(data: Path, count: int) -> list[tuple[Path, str]]:
     """Clips of all classes in turn, and their captions."""
@@ -79,10 +82,7 @@ def ours(folder: Path, rows: list[tuple[Path, str]], batch: int, epochs: int, ou
         {
             "dim": DIM,
             "towers": {
-                "text": {
-                    "options": {"checkpoint": str(folder / "text"), "pooling": "pooler"},
-                    "projection": projection,
-                },
+                "text": {"options": text, "projection": projection},
                 "audio": {"encoder": "clap", "options": {"checkpoint": str(folder)}, "projection": projection},
             },
             "pairs": [["text", "audio"]],
@@ -105,7 +105,7 @@ def measure(data: Path, clips: int, batch: int, epochs: int, runs: int) -> dict[
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "clap"
         folder.mkdir()
-        save_checkpoint(folder, words)
+        save_checkpoint(folder, words, WIDTH)
         for run in range(runs):
             speeds["theirs"].append(len(rows) * epochs / plain(folder, rows, batch, epochs))
             speeds["ours"].append(len(rows) * epochs / ours(folder, rows, batch, epochs, Path(name) / str(run)))

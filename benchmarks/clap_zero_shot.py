@@ -29,18 +29,12 @@ from modalign import AlignmentModel, ZeroShotClassifier, get_modality
 from modalign.modalities.base import Signal
 
 RATE, PROMPT = 48_000, "This is a sound of {label}."
-AUDIO = {
-    "patch_embeds_hidden_size": 48,
-    "depths": [2, 2, 2, 2],
-    "num_attention_heads": [2, 4, 8, 16],
-    "hidden_size": 384,
-}
 TEXT = {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 512}
 DIM = 128
 
 
-def save_checkpoint(folder: Path, words: set[str]) -> Any:
-    """A random ClapModel in transformers' format, with its tokenizer, and beside it its text tower as a RoBERTa."""
+def save_checkpoint(folder: Path, words: set[str], width: int = 48) -> Any:
+    """A random ClapModel of this first width, with its tokenizer, and its text tower as a RoBERTa."""
     import transformers as t
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
@@ -54,7 +48,10 @@ def save_checkpoint(folder: Path, words: set[str]) -> Any:
     special = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
     fast = t.PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=32, **special)
     text = {**TEXT, "vocab_size": len(vocabulary), "max_position_embeddings": 40, "type_vocab_size": 1}
-    config = t.ClapConfig(text_config=text, audio_config=AUDIO, projection_dim=DIM)
+    heads = [width // 24, width // 12, width // 6, width // 3] if width >= 24 else [1, 2, 4, 8]
+    audio = {"patch_embeds_hidden_size": width, "hidden_size": 8 * width, "num_attention_heads": heads}
+    audio |= {"depths": [2, 2, 2, 2]}
+    config = t.ClapConfig(text_config=text, audio_config=audio, projection_dim=DIM)
     model = t.ClapModel(config).eval()
     extractor = t.ClapFeatureExtractor(truncation="rand_trunc", padding="repeatpad")
     roberta = t.RobertaModel(t.RobertaConfig(**text, pad_token_id=1)).eval()
