@@ -49,10 +49,16 @@ def records_of(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
         yield from table.iloc[start : start + CHUNK].to_dict("records")  # type: ignore[misc]
 
 
+def give_back() -> None:
+    """Return to the system what Arrow keeps for tables to come: as much as a large one that was read took."""
+    import pyarrow
+
+    pyarrow.default_memory_pool().release_unused()
+
+
 def shared_cells(table: pd.DataFrame) -> pd.DataFrame:
     """A large table, its columns of texts that repeat as categories; a small one as it is."""
     if len(table) < MANY:
         return table
-    texts = [c for c in table if table[c].dtype == object and isinstance(table[c].iloc[0], str)]
-    repeated = [c for c in texts if table[c].nunique() < len(table) / 2]
+    repeated = [c for c in table if isinstance(table[c].iloc[0], str) and table[c].nunique() < len(table) / 2]
     return table.astype(dict.fromkeys(repeated, "category"))

@@ -15,7 +15,7 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from modalign.align.compact import Pool, records_of, shared_cells
+from modalign.align.compact import Pool, give_back, records_of, shared_cells
 from modalign.align.recordings import name_recordings
 from modalign.errors import ManifestError, ReadError, suggest
 from modalign.modalities.base import Modality
@@ -90,7 +90,7 @@ class Manifest:
     def take(self, indices: Sequence[int]) -> Manifest:
         """The rows at these positions."""
         if len(indices) == len(self.rows) and all(map(eq, indices, range(len(indices)))):
-            return replace(self, rows=list(self.rows))
+            return replace(self)
         return Manifest(
             self.path,
             [self.rows[i] for i in indices],
@@ -153,6 +153,8 @@ def read_manifest(
     manifest.official_split = sidecar.official_split
     manifest.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     check_groups(manifest)
+    del table
+    give_back()
     return manifest
 
 
@@ -205,7 +207,7 @@ def parse_table(
         rows.append(Row(identifier, pool.one(split), group, cluster, labels, sources, pool.each(fields)))
     vocabulary = sorted({label for row in rows for label in row.labels})
     unnamed = name_recordings(rows)
-    return Manifest(path, rows, table=shared_cells(table), vocabulary=vocabulary, unnamed=unnamed)
+    return Manifest(path, rows, table=table, vocabulary=vocabulary, unnamed=unnamed)
 
 
 def check_groups(manifest: Manifest) -> None:
@@ -276,7 +278,7 @@ def _read_table(path: Path) -> pd.DataFrame:
         raise ManifestError(f"{path}: cannot be read as {suffix}: {' '.join(str(error).split())[:200]}") from None
     if not len(table):
         raise ManifestError(f"{path}: has no rows")
-    return table
+    return shared_cells(table)
 
 
 def _read_sidecar(path: Path) -> Sidecar:
