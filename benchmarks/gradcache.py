@@ -1,6 +1,6 @@
 """GradCache on a text tower: its memory beside that of its micro-batch, and its time beside sentence-transformers'.
 
-    python -m benchmarks.gradcache [--batch 2048] [--micro 64] [--runs 5] [--threads 2] [--json]
+    python -m benchmarks.gradcache [--batch 2048] [--micro 64] [--runs 5] [--threads 1] [--json]
 
 JSON keys: `memory_ratio` (peak of the whole batch by micro-batches / peak of one plain step on a micro-batch: resident
 memory of a process of its own, all of it), `added_memory_ratio` (the same of what is above the loaded model),
@@ -198,7 +198,7 @@ if __name__ == "__main__":
     parser.add_argument("--batch", type=int, default=2048)
     parser.add_argument("--micro", type=int, default=64)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--only", choices=("whole", "micro"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
