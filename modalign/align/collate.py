@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -24,8 +24,8 @@ class Collator:
 
     An item that stands in several rows (a caption) is encoded once, unless its tower is augmented; either way its
     rows are positives of each other. With `by_label` so are rows with the same set of labels. With `views` the batch
-    also says which rows have which towers. With `micro_batch` a tower's inputs are a list of batches of so many items,
-    each padded to its own longest.
+    also says which rows have which towers. With `micro_batch` a tower's inputs are a list of batches of so many items
+    of about the same size, each padded to its own longest.
     """
 
     def __init__(
@@ -74,9 +74,15 @@ class Collator:
                 inputs[tower] = {POOLED: self.tables[tower].take([key for key, _ in entries])}
             else:
                 given = [own for _, own in entries if own is not None]
-                collate, size = self.processing[tower].collate, self.micro_batch or len(given)
-                batches = [collate(given[start : start + size]) for start in range(0, len(given), size)]
-                inputs[tower] = batches if self.micro_batch else batches[0]
+                if self.micro_batch is None:
+                    inputs[tower] = self.processing[tower].collate(given)
+                    continue
+                inputs[tower], order = micro_batches(given, self.micro_batch, self.processing[tower].collate)
+                where = {k: n for n, k in enumerate(order)}
+                place[tower] = {n: where[k] for n, k in place[tower].items()}
+                further[tower] = {
+                    kind: {n: [where[k] for k in own] for n, own in of.items()} for kind, of in further[tower].items()
+                }
         rows = [item.row for item in items]
         labels = label_numbers([item.labels for item in items], rows) if self.by_label else None
         have = getattr(items, "have", None)  # see `processes.Share`
@@ -104,6 +110,15 @@ class Collator:
                         entries.append(((caption,), items[n].said[tower, caption]))
                     found.setdefault(kind, {}).setdefault(n, []).append(at[caption])
         return found
+
+
+def micro_batches(
+    given: Sequence[dict[str, Tensor]], size: int, collate: Callable[[Sequence[dict[str, Tensor]]], dict[str, Tensor]]
+) -> tuple[list[dict[str, Tensor]], list[int]]:
+    """Batches of `size` items, small ones first, so that little is padded; and the items' order in them."""
+    order = sorted(range(len(given)), key=lambda k: sum(value.numel() for value in given[k].values()))
+    batches = [collate([given[k] for k in order[start : start + size]]) for start in range(0, len(given), size)]
+    return batches, order
 
 
 @lru_cache(maxsize=1 << 16)

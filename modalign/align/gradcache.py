@@ -19,20 +19,16 @@ Piece = dict[str, Mapping[str, Tensor]]
 
 
 def split_inputs(inputs: Inputs, size: int) -> list[Piece]:
-    """Cut every tower's inputs into pieces of `size` items: one at least, without the towers that have no more.
+    """Cut every tower's inputs into pieces of `size` items, of one tower each; without any inputs, one empty piece.
 
     Example:
         >>> pieces = split_inputs({"text": {"ids": torch.zeros(3, 7)}, "ecg": {"x": torch.zeros(1, 12, 500)}}, 2)
         >>> [{tower: len(next(iter(own.values()))) for tower, own in piece.items()} for piece in pieces]
-        [{'text': 2, 'ecg': 1}, {'text': 1}]
+        [{'text': 2}, {'text': 1}, {'ecg': 1}]
     """
-    pieces: list[Piece] = [{}]
-    for tower, own in inputs.items():
-        for k, part in enumerate(_cut(own, size) if isinstance(own, Mapping) else own):
-            if k == len(pieces):
-                pieces.append({})
-            pieces[k][tower] = part
-    return pieces
+    parts = {tower: _cut(own, size) if isinstance(own, Mapping) else own for tower, own in inputs.items()}
+    pieces: list[Piece] = [{tower: part} for tower, own in parts.items() for part in own]
+    return pieces or [{}]
 
 
 def _cut(own: Mapping[str, Tensor], size: int) -> list[dict[str, Tensor]]:

@@ -8,6 +8,8 @@ from torch import nn
 
 from modalign import RecipeError, build_model
 from modalign.align import gradcache as module
+from modalign.align.collate import Collator
+from modalign.align.data import AlignmentDataset
 from modalign.align.gradcache import RandomState, gradcache, split_inputs
 from modalign.align.losses import infonce, siglip
 from tests.align.test_trainer import StopAt, trainer_for, tuned
@@ -122,6 +124,25 @@ def test_temperature_bias_and_a_loss_with_weights_get_their_gradient(text_checkp
         error({k: v for k, v in found.items() if "hum" not in k}, {k: v for k, v in expected.items() if "hum" not in k})
         < 1e-5
     )
+
+
+def test_micro_batches_are_of_like_items(text_checkpoint, manifest):
+    """And the pairs are those of the whole batch."""
+    recipe = make_recipe(text_checkpoint)
+    model = build_model(recipe).eval()
+    dataset = AlignmentDataset(manifest, {n: model.tower(n) for n in model.towers}, train=True)
+    items = [dataset[0, i] for i in range(11)]
+    whole, cut = (Collator(dataset, recipe.pairs, {}, micro_batch=size)(items) for size in (None, 4))
+    lengths = [len(part["values"][0, 0]) for part in cut["inputs"]["tone"]]
+    assert [len(part["values"]) for part in cut["inputs"]["tone"]] == [4, 4, 3]
+    assert lengths == sorted(lengths)
+    assert lengths[0] < lengths[-1]
+    pieces = [model(piece).embeddings for piece in split_inputs(cut["inputs"], 4)]
+    expected, found = model(whole["inputs"]).embeddings, {}
+    for tower in expected:
+        found[tower] = torch.cat([piece[tower] for piece in pieces if tower in piece])
+    for tower, key in (("text", "a_index"), ("tone", "b_index")):
+        torch.testing.assert_close(found[tower][cut["pairs"][0][key]], expected[tower][whole["pairs"][0][key]])
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
