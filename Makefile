@@ -12,7 +12,7 @@ help:
 	@echo "make notebooks run the six notebooks (needs MODALIGN_DATA; under 3 minutes each)"
 	@echo "make lint      ruff, formatting, and the arrows between packages"
 	@echo "make types     mypy --strict"
-	@echo "make bench     benchmarks"
+	@echo "make bench     benchmarks beside their peers, about an hour (needs MODALIGN_DATA)"
 
 demo: $(VENV)/.demo
 	$(BIN)/modalign demo --out modalign-demo
@@ -35,8 +35,7 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.dev
-	$(BIN)/python -m benchmarks.startup
-	$(BIN)/python -m benchmarks.audio_frontend
+	$(BIN)/python -m benchmarks.all
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
