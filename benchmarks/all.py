@@ -2,9 +2,9 @@
 
     python -m benchmarks.all [--only NAME ...] [--table]
 
-Each runs in a process of its own, and prints the same alone with `--json`; all take about an hour on two cores. What was
-measured before is kept in `docs/benchmarks.json`. A target that is missed stays in the table. `--table` writes the page
-again from what is there.
+Each runs in a process of its own, and prints the same alone with `--json`; all take about an hour on two cores. What
+was measured before is kept in `docs/benchmarks.json`. A target that is missed stays in the table. `--table` writes the
+page again from what is there.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def run(command: str) -> dict[str, Any]:
     """The JSON of a benchmark."""
     module, *arguments = command.split()
     own = [sys.executable, "-m", f"benchmarks.{module}", *arguments, "--json"]
-    done = subprocess.run(own, capture_output=True, text=True, cwd=DOCS.parent)
+    done = subprocess.run(own, check=False, capture_output=True, text=True, cwd=DOCS.parent)
     if done.returncode:
         raise SystemExit(f"{command}: {done.stderr[-2000:]}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -128,8 +128,8 @@ def page(measured: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """Markdown."""
     yield "# Benchmarks"
     yield ""
-    yield "Written by `make bench` (`python -m benchmarks.all`): ratios of medians, the peer alternating in the same run,"
-    yield "on two CPU cores. Nothing here was run on a GPU."
+    yield "Written by `make bench` (`python -m benchmarks.all`): ratios of medians, the peer alternating in the same"
+    yield "run, on two CPU cores. Nothing here was run on a GPU."
     yield ""
     yield "| benchmark | figure | measured | target | met | command |"
     yield "|---|---|---:|---:|---|---|"
