@@ -285,7 +285,8 @@ def _source_key(source: Any) -> str:
 
 def count_pairs(dataset: AlignmentDataset, pairs: Sequence[Pair]) -> dict[tuple[str, str], int]:
     """(a, b) -> how many rows have both."""
-    has = {name: [bool(dataset.options_of(i, name)) for i in range(len(dataset))] for name in dataset.modalities}
+    rows = range(len(dataset))
+    has = {name: bytearray(bool(dataset.options_of(i, name)) for i in rows) for name in dataset.modalities}
     return {(pair.a, pair.b): sum(map(and_, has[pair.a], has[pair.b])) for pair in pairs}
 
 

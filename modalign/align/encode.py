@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,13 +95,13 @@ class Wanted:
 
 
 def _wanted(dataset: AlignmentDataset, tower: str) -> Wanted:
-    hashes, places = bytearray(), []
+    hashes, places = bytearray(), array("q")  # flat: rows may be millions
     for i in range(len(dataset)):
         for option, key in enumerate(dataset.keys_of(i, tower)):
             hashes += hashed(key)
-            places.append((i, option))
+            places.extend((i, option))
     found, first = np.unique(np.frombuffer(bytes(hashes), "S16"), return_index=True)
-    at = np.array(places, dtype=np.int64).reshape(-1, 2)[first]
+    at = np.frombuffer(places, dtype=np.int64).reshape(-1, 2)[first]
     return Wanted(found, at[:, 0], at[:, 1])
 
 
