@@ -316,7 +316,8 @@ class AlignmentTrainer(UpdatingTrainer):
         rows = eval_dataset if eval_dataset is not None else self.val_rows
         assert isinstance(rows, AlignmentDataset)
         tables = self.tables["val"] if rows is self.val_rows else {}
-        metrics = evaluate_pairs(self.model, rows, self.recipe.pairs, self.objective, tables, look=self.watch.pair)
+        look = self.watch.pair if self.state.global_step else None  # before training nothing has collapsed
+        metrics = evaluate_pairs(self.model, rows, self.recipe.pairs, self.objective, tables, look=look)
         for evaluator in self.evaluators:
             metrics |= evaluator(self.model, rows)
         return metrics
