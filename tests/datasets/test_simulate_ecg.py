@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from modalign.datasets.simulate.ecg.recording import SimulatedEcg, simulate_ecg
 from modalign.errors import RecipeError
 from modalign.modalities import get_modality
 from modalign.modalities.ecg.leads import STANDARD
+from modalign.tasks.evaluation import protocol_of
 
 RATE = 500.0
 PEOPLE = range(6)
@@ -424,6 +426,12 @@ def test_manifest(tmp_path: Path) -> None:
     assert row.sources["text"] == (made_again.text,)
     sidecar = yaml.safe_load(path.with_name("manifest.meta.yaml").read_text())
     assert sidecar["about"].startswith("SYNTHETIC")
+    assert manifest.take([0, 1]).synthetic, "which reports and model cards repeat"
+    assert protocol_of(None, manifest, "test").startswith("SYNTHETIC")
+    real = replace(manifest, synthetic=False)
+    assert protocol_of({"labels": ["ST elevation"], "synthetic": True}, real, "test").startswith(
+        "training on SYNTHETIC"
+    )
     assert set(pd.read_csv(path)["source"]) == {"synthetic"}
     assert pd.read_csv(path)["id"].str.startswith("synthetic-").all()
 

@@ -33,7 +33,8 @@ def write_simulated_ecg(
     """Write `out/manifest.csv`, its sidecar, and a .npy file (12, T), int16 in microvolts, for each recording.
 
     Rows have a report, labels, a group (a patient each, by whom they are split 8 : 1 : 1) and what was drawn; each is
-    marked as synthetic by its id, by the column `source`, and by `about` in the sidecar.
+    marked as synthetic by its id and the column `source`, all by the sidecar (`about`, and `synthetic`, which
+    reports and model cards repeat).
 
     Args:
         out: the folder.
@@ -77,4 +78,5 @@ def write_simulated_ecg(
         if advance is not None:
             advance(1)
     defaults = {"ecg.rate": rate, "ecg.unit": "uV", "ecg.leads": ", ".join(STANDARD)}
-    return write_manifest(rows, out / "manifest.csv", out, ABOUT.format(seed=seed), "ecg", defaults=defaults)
+    about = ABOUT.format(seed=seed)
+    return write_manifest(rows, out / "manifest.csv", out, about, "ecg", defaults=defaults, synthetic=True)
