@@ -90,7 +90,7 @@ def _entropy(shares: Tensor) -> float:
 
 def by_mutual_information(slices: Tensor) -> Distance:
     """1 - normalised mutual information, of grey values in 32 steps over the whole volume."""
-    size = [min(n, SIDE) for n in slices.shape[1:]]
+    size = (min(slices.shape[1], SIDE), min(slices.shape[2], SIDE))
     small = F.adaptive_avg_pool2d(slices.float()[:, None], size).flatten(1)
     low, high = small.min(), small.max()
     width = (high - low).clamp_min(torch.finfo(torch.float32).tiny)

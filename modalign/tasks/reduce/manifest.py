@@ -210,7 +210,7 @@ class _Keeper:
         if len(sizes) == 1:
             return torch.cat(list(stacks))
         # Pictures of one volume that were cut differently are compared at the size of the smallest.
-        size = [min(s[axis] for s in sizes) for axis in (0, 1)]
+        size = (min(s[0] for s in sizes), min(s[1] for s in sizes))
         return torch.cat([torch.nn.functional.adaptive_avg_pool2d(s[:, None].float(), size)[:, 0] for s in stacks])
 
 

@@ -5,7 +5,7 @@ They are ours, set by eye so that the twelve leads look as textbooks draw them; 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -176,7 +176,7 @@ def draw_shapes(rng: np.random.Generator, findings: Sequence[str]) -> Shapes:
     return Shapes(qrs, t, p, tuple(wave.turned(turn).stretched(0.9) for wave in p), lengths, drawn)
 
 
-def _three(values: Sequence[float]) -> Vector:
+def _three(values: Iterable[float]) -> Vector:
     x, y, z = (float(v) for v in values)
     return x, y, z
 

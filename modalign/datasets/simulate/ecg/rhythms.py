@@ -187,7 +187,7 @@ def with_premature(rhythm: Rhythm, rng: np.random.Generator, seconds: float, ven
             for k in range(i, len(beats)):
                 beats[k] = replace(beats[k], onset=beats[k].onset - shift + (pause if k > i else 0.0))
             late = own + usual / 2  # from here on P waves are the sinus node's again
-            earlier, early = [p for p in atrial if p[0] < own], [p for p in atrial if own <= p[0] < late]
+            before, between = [p for p in atrial if p[0] < own], [p for p in atrial if own <= p[0] < late]
             later = [(p - shift + pause, other) for p, other in atrial if p >= late]
-            atrial = [*earlier, *((p - shift, True) for p, _ in early), *later]
+            atrial = [*before, *((p - shift, True) for p, _ in between), *later]
     return replace(rhythm, beats=tuple(beats), atrial=tuple(atrial), drawn={**rhythm.drawn, "premature": len(chosen)})
