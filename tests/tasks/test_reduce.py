@@ -203,8 +203,8 @@ def test_rows_that_are_slices_go(tmp_path: Path) -> None:
 
 
 def test_by_a_models_features(volumes: Path, tmp_path: Path, text_checkpoint: Path) -> None:
-    said = [f"towers.text.options={{checkpoint: {text_checkpoint}}}", "towers.ct.encoder=slices", "towers.ct.options={}"]
-    model = build_model(load_recipe("ct", [*said, "towers.ct.processing={shape: [32, 32]}"]))
+    said = [f"towers.text.options={{checkpoint: {text_checkpoint}}}", "towers.ct.processing={shape: [32, 32]}"]
+    model = build_model(load_recipe("ct", [*said, "towers.ct.encoder=slices", "towers.ct.options={}"]))
     found = reduce_manifest(
         open_slices(volumes, "ct"), tmp_path / "few.csv", "ct", distance="embedding", threshold=1e-4, model=model
     )
