@@ -13,12 +13,10 @@ JSON keys: `ratio` (our samples a second / theirs; medians of alternating runs),
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import statistics
 import tempfile
 import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 
-from benchmarks.clap_zero_shot import DIM, PROMPT, RATE, save_checkpoint
+from benchmarks.clap_zero_shot import DIM, PROMPT, RATE, esc10, save_checkpoint
+from benchmarks.measuring import alternate, arguments_of, show
 from modalign import AlignmentTrainer, build_model, get_modality
 from modalign.align.manifest import parse_table
 from modalign.align.recipe_files import parse_recipe
@@ -35,12 +34,9 @@ WIDTH = 16
 """Of the audio tower's first stage, 128 at its end. The larger the net, the nearer are the two: it is the same net."""
 
 
-def rows_of(data: Path, count: int) -> list[tuple[Path, str]]:
+def rows_of(data: Path, most: int) -> list[tuple[Path, str]]:
     """Clips of all classes in turn, and their captions."""
-    folders = sorted(path for path in (data / "audio_esc10").iterdir() if path.is_dir())
-    files = [file for turn in zip(*(sorted(folder.glob("*.ogg")) for folder in folders)) for file in turn][:count]
-    said = {f: f.name.split("-", 1)[1].strip("_- ").replace("_", " ").lower() for f in folders}
-    return [(file, PROMPT.replace("{label}", said[file.parent])) for file in files]
+    return [(file, PROMPT.replace("{label}", label)) for file, label in esc10(data, most)]
 
 
 def plain(folder: Path, rows: list[tuple[Path, str]], batch: int, epochs: int) -> float:
@@ -101,42 +97,32 @@ def measure(data: Path, clips: int, batch: int, epochs: int, runs: int) -> dict[
     """Alternating runs."""
     rows = rows_of(data, clips)
     words = {word.strip(".").lower() for _, caption in rows for word in caption.split()} | {"."}
-    speeds: dict[str, list[float]] = {"theirs": [], "ours": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "clap"
         folder.mkdir()
         save_checkpoint(folder, words, WIDTH)
-        for run in range(runs):
-            speeds["theirs"].append(len(rows) * epochs / plain(folder, rows, batch, epochs))
-            speeds["ours"].append(len(rows) * epochs / ours(folder, rows, batch, epochs, Path(name) / str(run)))
-    theirs, own = (statistics.median(speeds[name]) for name in ("theirs", "ours"))
+        number = count()
+        work = {
+            "theirs": lambda: plain(folder, rows, batch, epochs),
+            "ours": lambda: ours(folder, rows, batch, epochs, Path(name) / str(next(number))),
+        }
+        seconds = alternate(work, runs, own_clock=True)
+    samples = len(rows) * epochs
     return {
-        "ratio": own / theirs,
-        "ours_per_second": own,
-        "theirs_per_second": theirs,
-        "samples": len(rows) * epochs,
+        "ratio": seconds["theirs"] / seconds["ours"],
+        "ours_per_second": samples / seconds["ours"],
+        "theirs_per_second": samples / seconds["theirs"],
+        "samples": samples,
         "batch": batch,
     }
 
 
 def main() -> None:
     """Measure, and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("MODALIGN_DATA", "../shared/data"))
-    parser.add_argument("--clips", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__, data=True, clips=64, batch=16, epochs=2, runs=5, threads=2).parse_args()
     torch.set_num_threads(arguments.threads)
-    figures = measure(Path(arguments.data), arguments.clips, arguments.batch, arguments.epochs, arguments.runs)
-    if arguments.json:
-        print(json.dumps(figures))
-        return
-    for key, value in figures.items():
-        print(f"{key:24s} {value:,.4g}")
+    given = arguments.clips, arguments.batch, arguments.epochs, arguments.runs
+    show(measure(arguments.data, *given), arguments.json)
 
 
 if __name__ == "__main__":

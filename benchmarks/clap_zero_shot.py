@@ -11,12 +11,8 @@ JSON keys: `ratio` (median seconds of theirs / of ours, alternating runs), `max_
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import statistics
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +21,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 import torch
 
+from benchmarks.measuring import alternate, arguments_of, show
 from modalign import AlignmentModel, ZeroShotClassifier, get_modality
 from modalign.modalities.base import Signal
 
@@ -78,16 +75,21 @@ def aligned(folder: Path, clap: Any) -> AlignmentModel:
     return model.eval()
 
 
-def clips_of(data: Path, count: int) -> tuple[list[np.ndarray], list[str]]:
+def esc10(data: Path, most: int) -> list[tuple[Path, str]]:
+    """Clips of all classes in turn, and their labels."""
+    folders = sorted(path for path in (data / "audio_esc10").iterdir() if path.is_dir())
+    files = [file for turn in zip(*(sorted(folder.glob("*.ogg")) for folder in folders)) for file in turn][:most]
+    return [(file, file.parent.name.split("-", 1)[1].strip("_- ").replace("_", " ").lower()) for file in files]
+
+
+def clips_of(data: Path, most: int) -> tuple[list[np.ndarray], list[str]]:
     """Decoded clips at 48 kHz, and the labels of the set."""
     from modalign.modalities.resampling import resample
 
-    folders = sorted(path for path in (data / "audio_esc10").iterdir() if path.is_dir())
-    files = [file for turn in zip(*(sorted(folder.glob("*.ogg")) for folder in folders)) for file in turn][:count]
-    signals = [get_modality("audio").load(file) for file in files]
+    rows = esc10(data, most)
+    signals = [get_modality("audio").load(file) for file, _ in rows]
     waves = [resample(s.data.mean(0, keepdim=True), float(s.rate or RATE), RATE)[0].numpy() for s in signals]
-    labels = [folder.name.split("-", 1)[1].strip("_- ").replace("_", " ").lower() for folder in folders]
-    return waves, labels
+    return waves, list(dict.fromkeys(label for _, label in rows))
 
 
 def measure(data: Path, count: int, runs: int) -> dict[str, Any]:
@@ -118,40 +120,22 @@ def compare(
         classifier = ZeroShotClassifier(model, "audio", labels, templates=[PROMPT])
         return np.asarray(classifier.predict_proba(signals))
 
-    scores: dict[str, np.ndarray] = {}
-    seconds: dict[str, list[float]] = {"theirs": [], "ours": []}
-    for _ in range(runs):
-        for name, run in (("theirs", run_theirs), ("ours", run_ours)):
-            started = time.perf_counter()
-            scores[name] = run()
-            seconds[name].append(time.perf_counter() - started)
-    theirs_seconds, ours_seconds = (statistics.median(seconds[name]) for name in ("theirs", "ours"))
+    seconds = alternate({"theirs": run_theirs, "ours": run_ours}, runs)
     return {
-        "ratio": theirs_seconds / ours_seconds,
-        "max_score_difference": float(np.abs(scores["theirs"] - scores["ours"]).max()),
-        "theirs_seconds": theirs_seconds,
-        "ours_seconds": ours_seconds,
+        "ratio": seconds["theirs"] / seconds["ours"],
+        "max_score_difference": float(np.abs(run_theirs() - run_ours()).max()),
+        "theirs_seconds": seconds["theirs"],
+        "ours_seconds": seconds["ours"],
         "clips": len(waves),
-        "clips_per_second": len(waves) / ours_seconds,
+        "clips_per_second": len(waves) / seconds["ours"],
     }
 
 
 def main() -> None:
     """Measure, and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("MODALIGN_DATA", "../shared/data"))
-    parser.add_argument("--clips", type=int, default=40)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__, data=True, clips=40, runs=5, threads=2).parse_args()
     torch.set_num_threads(arguments.threads)
-    figures = measure(Path(arguments.data), arguments.clips, arguments.runs)
-    if arguments.json:
-        print(json.dumps(figures))
-        return
-    for key, value in figures.items():
-        print(f"{key:24s} {value:,.4g}")
+    show(measure(arguments.data, arguments.clips, arguments.runs), arguments.json)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -32,7 +31,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 from torch import Tensor, nn
 
-from benchmarks.infonce import resident
+from benchmarks.measuring import alternate, resident
 from modalign.align.collate import micro_batches
 from modalign.align.config import ModelConfig
 from modalign.align.gradcache import gradcache
@@ -143,14 +142,7 @@ def measure(folder: Path, batch: int, micro: int, runs: int, threads: int) -> di
     """All figures."""
     torch.set_num_threads(threads)
     model, peer, rows = build(folder), theirs(folder, micro), texts(batch)
-    work = {"ours": partial(step, model, rows, micro), "theirs": partial(peer, rows)}
-    times: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(runs):
-        for name, run in work.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
-    seconds = {name: statistics.median(taken) for name, taken in times.items()}
+    seconds = alternate({"ours": partial(step, model, rows, micro), "theirs": partial(peer, rows)}, runs)
     few = {name: own[: 2 * micro] for name, own in rows.items()}
     without_dropout(model)
     without_dropout(peer.model)  # type: ignore[attr-defined]

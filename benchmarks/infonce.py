@@ -15,11 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.measuring import alternate, resident
 from modalign.align.losses import infonce, siglip
 
 BATCHES = (4096, 8192, 16384, 32768, 65536)
@@ -105,13 +103,7 @@ def timed(functions: dict[str, Any], given: dict[str, Tensor], runs: int) -> dic
         "ours": lambda: step(functions["ours"], given),
         "theirs": lambda: step(functions["theirs"], given),
     }
-    times: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(runs):
-        for name, run in work.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(taken) for name, taken in times.items()}
+    return alternate(work, runs)
 
 
 def additional_memory(which: str, batch: int, dim: int, loss: str, threads: int) -> float:
@@ -133,14 +125,6 @@ def peak_of(which: str, batch: int, dim: int, loss: str, threads: int) -> float:
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins again from here
     step(function, given)
     return resident("VmHWM") - before
-
-
-def resident(key: str) -> float:
-    """Megabytes of resident memory: now (VmRSS) or at the peak (VmHWM)."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return next(int(line.split()[1]) / 1024 for line in status.read_text().splitlines() if line.startswith(key))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** (20 if sys.platform == "darwin" else 10)
 
 
 if __name__ == "__main__":

@@ -13,15 +13,14 @@ JSON keys: `difference_mb` (peak resident memory of the large one above the smal
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from benchmarks.measuring import arguments_of, resident, show
 
 UPDATES, BATCH = 20, 32
 
@@ -49,7 +48,7 @@ def train(manifest: Path, rows: int, out: Path) -> float:
     settings = [f"training.epochs={UPDATES * BATCH / rows}", f"training.batch_size={BATCH}", "training.workers=0"]
     recipe = load_recipe("audio", [*settings, "training.evaluate_every=100"])
     run(recipe, open_manifest(recipe, manifest), out, untrained=False)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return resident("VmHWM")
 
 
 def measure(data: Path, rows: int) -> dict[str, Any]:
@@ -75,22 +74,14 @@ def measure(data: Path, rows: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("MODALIGN_DATA", "../shared/data"))
-    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser = arguments_of(__doc__, data=True, rows=1_000_000)
     parser.add_argument("--own", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if arguments.own:
         with tempfile.TemporaryDirectory() as out:
             print(train(arguments.own, arguments.rows, Path(out)))
         return
-    figures = measure(Path(arguments.data), arguments.rows)
-    if arguments.json:
-        print(json.dumps(figures))
-        return
-    for key, value in figures.items():
-        print(f"{key:24s} {value:,.1f}")
+    show(measure(arguments.data, arguments.rows), arguments.json)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,14 @@ the epoch), and what they are made of. The recipe and data are the demo's (`shou
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
-import statistics
 import tempfile
 import time
+from functools import partial
 from importlib.resources import files
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 import yaml
 
+from benchmarks.measuring import alternate, arguments_of
 from modalign.align.encode import encode_frozen
 from modalign.align.manifest import Manifest
 from modalign.align.model import build_model
@@ -52,22 +53,25 @@ def measure(runs: int, threads: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     logging.getLogger("transformers").setLevel(logging.ERROR)
     words = yaml.safe_load((files("modalign.datasets") / "shoulder_exercises.yaml").read_text(encoding="utf-8"))
-    times: dict[str, list[float]] = {"once": [], "anew": []}
     losses: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         path = write_manifest(Path(folder) / "data", {label: sets["train"] for label, sets in words.items()})
         manifest = open_manifest(load_recipe(*RECIPE), path).split("train")
-        for run in range(runs):
-            for name, taken in times.items():
-                trainer = trainer_for(manifest, Path(folder) / f"{name}-{run}", name == "anew")
-                start = time.perf_counter()
-                trainer.train()
-                taken.append(time.perf_counter() - start)
-                losses[name] = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][-1]
+        number = count()
+
+        def epoch(name: str) -> float:
+            trainer = trainer_for(manifest, Path(folder) / str(next(number)), name == "anew")
+            start = time.perf_counter()
+            trainer.train()
+            taken = time.perf_counter() - start
+            losses[name] = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][-1]
+            return taken
+
+        seconds = alternate({name: partial(epoch, name) for name in ("once", "anew")}, runs, own_clock=True)
+        trainer = trainer_for(manifest, Path(folder) / "encoding", anew=True)
         start = time.perf_counter()
         (table,), _ = encode_frozen(trainer.model, [trainer.train_rows], "text")
         encoding = time.perf_counter() - start
-    seconds = {name: statistics.median(taken) for name, taken in times.items()}
     return {
         "time_ratio": seconds["anew"] / seconds["once"],
         "loss_difference": abs(losses["anew"] - losses["once"]),
@@ -82,11 +86,7 @@ def measure(runs: int, threads: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
+    args = arguments_of(__doc__, runs=5, threads=1).parse_args()
     figures = measure(args.runs, args.threads)
     if args.json:
         print(json.dumps(figures))

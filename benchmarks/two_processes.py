@@ -11,17 +11,18 @@ prints it), `one_seconds`, `two_seconds`, `updates`, `samples_per_second` (of tw
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import re
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
+
+from benchmarks.measuring import alternate, arguments_of, show
 
 SAID = re.compile(r"training: ([\d,]+) updates in ([\d.]+) s")
 
@@ -54,45 +55,35 @@ def measure(data: Path, batch: int, epochs: int, runs: int) -> dict[str, Any]:
     """Alternating runs."""
     from modalign.datasets.registry import get_dataset
 
-    seconds: dict[int, list[float]] = {1: [], 2: []}
-    updates = 0
+    updates, number = 0, count()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         get_dataset("fsdd").prepare(data / "audio_fsdd600", folder / "fsdd.csv")
         settings = {"training.batch_size": batch, "training.epochs": epochs, "training.workers": 0}
         settings["towers.audio.options.norm"] = "layer"  # BatchNorm is refused: its statistics would be a share's
         said = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-        for run in range(runs):
-            for count, times in seconds.items():
-                out = folder / f"{count}-{run}"
-                given = ["audio", "--data", str(folder / "fsdd.csv"), "--out", str(out), "--no-untrained", *said]
-                updates, taken = launch(count, given)
-                times.append(taken)
-    one, two = (statistics.median(seconds[count]) for count in (1, 2))
+
+        def run(processes: int) -> float:
+            nonlocal updates
+            out = str(folder / str(next(number)))
+            given = ["audio", "--data", str(folder / "fsdd.csv"), "--out", out, "--no-untrained", *said]
+            updates, taken = launch(processes, given)
+            return taken
+
+        seconds = alternate({"one": partial(run, 1), "two": partial(run, 2)}, runs, own_clock=True)
     return {
-        "ratio": one / two,
-        "one_seconds": one,
-        "two_seconds": two,
+        "ratio": seconds["one"] / seconds["two"],
+        "one_seconds": seconds["one"],
+        "two_seconds": seconds["two"],
         "updates": updates,
-        "samples_per_second": updates * batch / two,
+        "samples_per_second": updates * batch / seconds["two"],
     }
 
 
 def main() -> None:
     """Measure, and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("MODALIGN_DATA", "../shared/data"))
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    figures = measure(Path(arguments.data), arguments.batch, arguments.epochs, arguments.runs)
-    if arguments.json:
-        print(json.dumps(figures))
-        return
-    for key, value in figures.items():
-        print(f"{key:24s} {value:,.4g}")
+    arguments = arguments_of(__doc__, data=True, batch=64, epochs=6, runs=5).parse_args()
+    show(measure(arguments.data, arguments.batch, arguments.epochs, arguments.runs), arguments.json)
 
 
 if __name__ == "__main__":
