@@ -81,6 +81,9 @@ def linear_separability(x: Tensor, y: Tensor, seed: int = 0) -> float:
 def similarities(x: Tensor, y: Tensor, items: Sequence[Sequence[Hashable]] = ()) -> dict[str, float]:
     """Mean cosine of the pairs, and of each row with the nearest that is none of its positives, both directions.
 
+    `told apart`: how often a row of x is nearer to its own of y than to one that is none of its positives; a tie counts
+    half, so 0.5 is chance.
+
     Args:
         x: (N, d) unit rows.
         y: (N, d) unit rows.
@@ -89,26 +92,32 @@ def similarities(x: Tensor, y: Tensor, items: Sequence[Sequence[Hashable]] = ())
 
     Example:
         >>> similarities(torch.eye(3), torch.eye(3))
-        {'positive': 1.0, 'hardest negative': 0.0}
+        {'positive': 1.0, 'hardest negative': 0.0, 'told apart': 1.0}
     """
     x, y = _whole(x), _whole(y)
     numbers = [torch.tensor([*map({item: k for k, item in enumerate(own)}.__getitem__, own)]) for own in items]
     down = torch.full((len(y),), -torch.inf, device=x.device)
-    across = []
+    own_cosine = (x * y).sum(1)
+    across, nearer, negatives = [], 0.0, 0
     for start in range(0, len(x), CHUNK):
         cosines = x[start : start + CHUNK] @ y.T
         rows = torch.arange(start, start + len(cosines))
         positive = rows.unsqueeze(1) == torch.arange(len(y))
         for own in numbers:
             positive |= own[rows].unsqueeze(1) == own
-        cosines = cosines.masked_fill(positive.to(x.device), -torch.inf)
+        positive = positive.to(x.device)
+        above = own_cosine[rows].unsqueeze(1) - cosines
+        nearer += float(((above > 0).double() + (above == 0).double() / 2).masked_fill(positive, 0).sum())
+        negatives += int((~positive).sum())
+        cosines = cosines.masked_fill(positive, -torch.inf)
         across.append(cosines.amax(1))
         down = torch.maximum(down, cosines.amax(0))
     nearest = torch.cat([*across, down])
     nearest = nearest[torch.isfinite(nearest)]
     return {
-        "positive": float((x * y).sum(1).mean()),
+        "positive": float(own_cosine.mean()),
         "hardest negative": float(nearest.mean()) if len(nearest) else math.nan,
+        "told apart": nearer / negatives if negatives else math.nan,
     }
 
 

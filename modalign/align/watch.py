@@ -140,15 +140,15 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers says no type
         name = f"{pair.a}-{pair.b}"
         which = torch.linspace(0, len(x) - 1, min(len(x), SAMPLE)).round().long().tolist()
         x, y, items = x[which], y[which], [[own[k] for k in which] for own in items]
-        apart = told_apart(x, y, items)
+        similar = similarities(x, y, items)
         for tower, rows, own in ((pair.a, x, items[0]), (pair.b, y, items[1])):
-            if not self._sound(tower, rows, own, apart):
+            if not self._sound(tower, rows, own, similar["told apart"]):
                 return {}
         found = {}
         for key, value in gap_figures(x, y).items():
             own = key.replace("of the first", pair.a).replace("of the second", pair.b).replace(" ", "_")
             found[f"gap/{name}/{own}"] = value
-        return found | {f"similarity/{name}/{k.replace(' ', '_')}": v for k, v in similarities(x, y, items).items()}
+        return found | {f"similarity/{name}/{k.replace(' ', '_')}": v for k, v in similar.items()}
 
     def _sound(self, tower: str, rows: Tensor, items: Sequence[str], apart: float) -> bool:
         """Whether there is anything to measure; warns where the tower has collapsed."""
@@ -162,7 +162,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers says no type
         first = {item: k for k, item in reversed(list(enumerate(items)))}
         different = rows[sorted(first.values())]
         cosine = mean_cosine(different)
-        if len(different) > 2 and cosine > COLLAPSED and apart < APART:
+        if len(different) > 2 and cosine > COLLAPSED and not apart >= APART:
             self.warn(
                 f"collapse {tower}",
                 f"the tower {tower!r} has collapsed: {len(different):,} different items have a mean cosine of "
@@ -177,19 +177,6 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers says no type
         if kind not in self.said and self.speaks:
             self.said.add(kind)
             warnings.warn(message, TrainingWarning, stacklevel=2)
-
-
-def told_apart(x: Tensor, y: Tensor, items: Sequence[Sequence[str]]) -> float:
-    """How often a row of x is nearer to its own of y than to another item; a tie counts half, and 0.5 is chance."""
-    alike = torch.zeros(len(x), len(x), dtype=torch.bool, device=x.device)
-    for own in items:
-        seen: dict[str, int] = {}
-        numbers = torch.tensor([seen.setdefault(item, len(seen)) for item in own], device=x.device)
-        alike |= numbers.unsqueeze(1) == numbers
-    similar = x @ y.T
-    nearer = similar.diagonal().unsqueeze(1) - similar
-    share = (nearer > 0).double() + 0.5 * (nearer == 0).double()
-    return float(share.masked_fill(alike, 0).sum() / (~alike).sum().clamp_min(1))
 
 
 def _norm(gradients: Sequence[Tensor]) -> Tensor:

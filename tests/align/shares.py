@@ -1,12 +1,15 @@
 """What a process of the two-process tests does: its share of every case, saved for the test to put together."""
 
+import inspect
 import os
+from datetime import timedelta
 
 import torch
 from torch import distributed as dist
 
 from modalign.align.distributed import alone, over_all_rows
-from modalign.align.losses import cwcl, infonce, siglip, supcon, tiles
+from modalign.align.losses import cwcl, dcl, dclw, infonce, siglip, supcon, tiles
+from modalign.align.losses.gap import align, uniform, xuniform
 from tests.align.losses.vectors import random_rows
 
 ROWS, PROCESSES = 7, 2
@@ -31,6 +34,11 @@ LOSSES = {
     "supcon": (supcon, {}),
     "supcon cross": (supcon, {"form": "cross"}),
     "plain": (over_all_rows(plain), {"power": 3}),
+    "align": (align, {}),
+    "uniform": (uniform, {}),
+    "xuniform": (xuniform, {}),
+    "dcl": (dcl, {}),
+    "dclw x2y": (dclw, {"direction": "x2y", "intra_negatives": False}),
 }
 
 
@@ -38,15 +46,17 @@ def inputs(loss, rows=slice(None)):
     """The leaves of some of the rows."""
     given = {"x": random_rows(ROWS, 5, 1)[rows], "y": random_rows(ROWS, 5, 2)[rows]}
     given["scale"] = torch.tensor(3.0, dtype=torch.float64)
-    if loss is siglip:
-        given["bias"] = torch.tensor(-1.5, dtype=torch.float64)
-    return {name: leaf.clone().requires_grad_() for name, leaf in given.items()}
+    given["bias"] = torch.tensor(-1.5, dtype=torch.float64)
+    asked = inspect.signature(loss).parameters
+    return {name: leaf.clone().requires_grad_() for name, leaf in given.items() if name in asked}
 
 
 def computed(loss, options, groups, rows=slice(None)):
     """Value and gradients."""
     given = inputs(loss, rows)
-    value = loss(**given, groups=None if groups is None else groups[rows], **options)
+    if "groups" in inspect.signature(loss).parameters:
+        options = {"groups": None if groups is None else groups[rows], **options}
+    value = loss(**given, **options)
     value.backward()
     return {"value": value.detach(), **{name: leaf.grad for name, leaf in given.items()}}
 
@@ -56,7 +66,8 @@ def work(rank, folder):
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
     tiles._SIDE["cpu"] = 2
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=PROCESSES)
+    meet = {"init_method": f"file://{folder}/meet", "rank": rank, "world_size": PROCESSES}
+    dist.init_process_group("gloo", timeout=timedelta(minutes=4), **meet)
     found = {}
     for name, (loss, options) in LOSSES.items():
         for split, sizes in SPLITS.items():

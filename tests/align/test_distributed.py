@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from modalign.align.distributed import gather_columns, gather_rows, over_all_rows, processes, row_counts
+from modalign.align.losses import distributed_losses
 from tests.align import shares
 
 
@@ -11,8 +12,12 @@ from tests.align import shares
 def found(tmp_path_factory):
     """What each of the two processes computed."""
     folder = tmp_path_factory.mktemp("processes")
-    torch.multiprocessing.spawn(shares.work, (str(folder),), nprocs=shares.PROCESSES)
+    torch.multiprocessing.spawn(shares.work, (str(folder),), nprocs=shares.PROCESSES, daemon=True)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(shares.PROCESSES)]
+
+
+def test_every_loss_that_claims_it_is_tried():
+    assert {name.split()[0].rstrip(",") for name in shares.LOSSES} - {"plain"} == set(distributed_losses())
 
 
 @pytest.mark.parametrize("groups", shares.GROUPS)

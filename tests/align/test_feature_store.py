@@ -187,27 +187,29 @@ def test_a_damaged_shard_is_made_again(text_checkpoint, manifest, tmp_path, enco
     assert len(list(tmp_path.rglob("*.safetensors"))) == 1
 
 
-def _encode_at_once(barrier, model, manifest, folder, out):
-    barrier.wait(60)
+def _encode_at_once(barrier, recipe, manifest, folder, out):
+    encoding.BLOCK = 5
+    model = build_model(recipe).eval()
+    barrier.wait(120)
     table, _ = table_of(model, manifest, folder)
     torch.save(all_of(table, model, manifest), out)
 
 
-def test_two_processes_may_write_at_once(text_checkpoint, manifest, tmp_path, monkeypatch):
-    monkeypatch.setattr(encoding, "BLOCK", 5)
-    model = build_model(frozen_recipe(text_checkpoint)).eval()
-    context = multiprocessing.get_context("fork")
+def test_two_processes_may_write_at_once(text_checkpoint, manifest, tmp_path):
+    recipe = frozen_recipe(text_checkpoint)
+    context = multiprocessing.get_context("spawn")  # a fork of a process that has run threads may never end
     barrier = context.Barrier(2)
     outs = [tmp_path / f"{k}.pt" for k in range(2)]
     running = [
-        context.Process(target=_encode_at_once, args=(barrier, model, manifest, tmp_path / "cache", out))
+        context.Process(target=_encode_at_once, args=(barrier, recipe, manifest, tmp_path / "cache", out), daemon=True)
         for out in outs
     ]
     for process in running:
         process.start()
     for process in running:
-        process.join(120)
+        process.join(240)
         assert process.exitcode == 0
+    model = build_model(recipe).eval()
     a, b = (torch.load(out, weights_only=True) for out in outs)
     assert (a - b).abs().max() <= 1e-6
     table, notes = table_of(model, manifest, tmp_path / "cache")

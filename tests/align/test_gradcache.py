@@ -221,5 +221,7 @@ def test_batch_norm_with_frozen_statistics_is_not(text_checkpoint, tune):
         "tone": {"tune": tune, "lora": {"targets": ["mix"]}},
     }
     model = build_model(make_recipe(text_checkpoint, towers=towers))
-    model.tower("tone").encoder.norm = nn.BatchNorm1d(12)
+    norm = model.tower("tone").encoder.norm = nn.BatchNorm1d(12)
     module.refuse_batch_norm(model, "training.micro_batch", "a micro-batch")
+    assert model.train().tower("tone").training  # the tower trains, and the BatchNorm in it does not
+    assert not norm.training

@@ -11,7 +11,7 @@ from modalign import build_model
 from modalign.align.config import Pair
 from modalign.align.diagnostics import gap_figures, similarities
 from modalign.align.embed import embed_split
-from modalign.align.watch import RAILED, SAMPLE, TrainingWarning, Watch, told_apart
+from modalign.align.watch import RAILED, SAMPLE, TrainingWarning, Watch
 from tests.align.test_trainer import trainer_for
 from tests.conftest import make_recipe
 
@@ -33,7 +33,9 @@ def test_similarities_leave_positives_out():
     rest = cosines.masked_fill(torch.eye(5, dtype=torch.bool), -2)
     expected = torch.cat([rest.amax(1), rest.amax(0)]).mean().item()
     found = similarities(x, y)
-    assert found == pytest.approx({"positive": cosines.diag().mean().item(), "hardest negative": expected}, abs=1e-6)
+    apart = sum(bool(cosines[i, i] > cosines[i, j]) for i in range(5) for j in range(5) if i != j) / 20
+    figures = {"positive": cosines.diag().mean().item(), "hardest negative": expected, "told apart": apart}
+    assert found == pytest.approx(figures, abs=1e-6)
     items = [["a", "b", "a", "c", "d"], ["p", "q", "r", "r", "s"]]
     rest[0, 2] = rest[2, 0] = rest[2, 3] = rest[3, 2] = -2
     expected = torch.cat([rest.amax(1), rest.amax(0)]).mean().item()
@@ -175,8 +177,8 @@ def test_what_is_not_finite_warns_and_stops_nothing(watch):
 def test_small_differences_that_say_enough_are_no_collapse(watch):
     small = F.normalize(torch.ones(12, 8) + 1e-3 * torch.nn.functional.pad(torch.eye(4).repeat(3, 1), (0, 4)), dim=1)
     items = [list("abcdabcdabcd"), [str(k) for k in range(12)]]
-    assert told_apart(small, small, items) == 1.0
-    assert told_apart(torch.ones(12, 1), torch.ones(12, 1), items) == 0.5
+    assert similarities(small, small, items)["told apart"] == 1.0
+    assert similarities(torch.ones(12, 1), torch.ones(12, 1), items)["told apart"] == 0.5
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         watch.pair(PAIR, small, small, items)

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from modalign.align.distributed import over_all_rows
 from modalign.align.losses.registry import register_loss
-from modalign.align.losses.targets import needs_two, same_item
-from modalign.errors import RecipeError
+from modalign.align.losses.targets import needs_two, same_item, ways
 
 
 @register_loss("dcl", distributed=True)
@@ -90,15 +89,12 @@ def _decoupled(
     intra_negatives: bool,
     weights: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    if direction not in ("both", "x2y", "y2x"):
-        raise RecipeError(f"loss.options.direction: {direction!r} is not one of both, x2y, y2x")
     needs_two(name, x)
     same = same_item(groups, x)
     has = ~same.all(1)
     positive = (x * y).sum(1)
-    ways = {"x2y": [(x, y)], "y2x": [(y, x)], "both": [(x, y), (y, x)]}[direction]
     losses = []
-    for own, other in ways:
+    for own, other in ways(x, y, direction):
         negatives = [scale * own @ other.T] + ([scale * own @ own.T] if intra_negatives else [])
         masked = torch.cat([n.masked_fill(same, -torch.inf) for n in negatives], 1)
         masked = masked.masked_fill(~has.unsqueeze(1), 0)  # a row without negatives: finite, and then left out

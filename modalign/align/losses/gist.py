@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from modalign.align.losses.registry import StatefulLoss, Training, register_loss
-from modalign.align.losses.targets import own_cross_entropy, same_item
-from modalign.errors import RecipeError
+from modalign.align.losses.targets import check_direction, own_cross_entropy, same_item, ways
 
 STUDENT = "student"
 
@@ -29,8 +28,7 @@ class Gist(StatefulLoss):
 
     def __init__(self, guide: str = STUDENT, direction: str = "x2y") -> None:
         super().__init__()
-        if direction not in ("both", "x2y", "y2x"):
-            raise RecipeError(f"loss.options.direction: {direction!r} is not one of both, x2y, y2x")
+        check_direction(direction)
         self.guide, self.direction = guide, direction
 
     def start(self, training: Training) -> None:
@@ -54,21 +52,17 @@ class Gist(StatefulLoss):
         else:
             of_x, of_y = (getattr(self, f"guide_{side}")[rows].to(x.dtype) for side in "xy")
         same = same_item(groups, x)
-        losses = []
-        if self.direction != "y2x":
-            losses.append(guided(x, y, scale, of_x, of_y, same))
-        if self.direction != "x2y":
-            losses.append(guided(y, x, scale, of_y, of_x, same))
-        return torch.stack(losses).mean()
+        both = ways((x, of_x), (y, of_y), self.direction)
+        return torch.stack([guided(*own, *other, scale, same) for own, other in both]).mean()
 
 
-def guided(x: Tensor, y: Tensor, scale: Tensor, guide_x: Tensor, guide_y: Tensor, same: Tensor) -> Tensor:
+def guided(x: Tensor, guide_x: Tensor, y: Tensor, guide_y: Tensor, scale: Tensor, same: Tensor) -> Tensor:
     """The loss of x against y.
 
     Args:
         x, y: (B, d) unit rows.
-        scale: 1 / temperature.
         guide_x, guide_y: (B, g) unit rows of the guide.
+        scale: 1 / temperature.
         same: (B, B) True where rows hold the same item, on the diagonal too.
     """
     least = (guide_x * guide_y).sum(1, keepdim=True)

@@ -21,6 +21,14 @@ def _own(x: Tensor, captions: Tensor | None, mask: Tensor | None, scale: Tensor)
     return (scale * torch.einsum("bd,bkd->bk", x, captions)).masked_fill(~mask, -torch.inf)
 
 
+def _against(x: Tensor, y: Tensor, scale: Tensor, groups: Tensor | None, wrong: Tensor) -> Tensor:
+    """InfoNCE whose rows have further columns, (B, K) logits that are never right; captions find rows without them."""
+    targets = shares(same_item(groups, x), x.dtype)
+    logits = torch.cat([scale * x @ y.T, wrong], 1)
+    forward = soft_cross_entropy(logits, torch.cat([targets, torch.zeros_like(wrong)], 1))
+    return (forward + infonce(x, y, scale, groups, "y2x")) / 2
+
+
 @register_loss("compa")
 def compa(
     x: Tensor,
@@ -43,11 +51,7 @@ def compa(
         hard: (B, K, d) unit rows of wrong captions.
         hard_mask: (B, K) True where there is one.
     """
-    targets = shares(same_item(groups, x), x.dtype)
-    wrong = _own(x, hard, hard_mask, scale)
-    logits = torch.cat([scale * x @ y.T, wrong], 1)
-    forward = soft_cross_entropy(logits, torch.cat([targets, torch.zeros_like(wrong)], 1))
-    return (forward + infonce(x, y, scale, groups, "y2x")) / 2
+    return _against(x, y, scale, groups, _own(x, hard, hard_mask, scale))
 
 
 @register_loss("negclip")
@@ -66,13 +70,10 @@ def negclip(
     Args:
         x, y, scale, groups, hard, hard_mask: as of `compa`.
     """
-    targets = shares(same_item(groups, x), x.dtype)
-    logits = scale * x @ y.T
+    wrong = x.new_zeros(len(x), 0)
     if hard is not None and hard_mask is not None:
         wrong = (scale * x @ hard.flatten(0, 1).T).masked_fill(~hard_mask.flatten(), -torch.inf)
-        logits = torch.cat([logits, wrong], 1)
-        targets = torch.cat([targets, torch.zeros_like(wrong)], 1)
-    return (soft_cross_entropy(logits, targets) + infonce(x, y, scale, groups, "y2x")) / 2
+    return _against(x, y, scale, groups, wrong)
 
 
 @register_loss("compa_modular")

@@ -10,6 +10,7 @@ from torch import Tensor
 from modalign.align.distributed import gather_columns, sum_over_processes
 from modalign.align.losses.positives import Positives
 from modalign.align.losses.registry import register_loss
+from modalign.align.losses.targets import check_direction
 from modalign.align.losses.tiles import surprise
 from modalign.errors import RecipeError
 
@@ -49,8 +50,7 @@ def infonce(
     Raises:
         RecipeError: direction is not known, or smoothing is no share.
     """
-    if direction not in ("both", "x2y", "y2x"):
-        raise RecipeError(f"loss.options.direction: {direction!r} is not one of both, x2y, y2x")
+    check_direction(direction)
     if not 0 <= smoothing <= 1:
         raise RecipeError(f"loss.options.smoothing: {smoothing!r} is not in [0, 1]")
     by_x, by_y = direction != "y2x", direction != "x2y"

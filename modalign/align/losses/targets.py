@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from modalign.errors import RecipeError
+
+T = TypeVar("T")
 
 
 def same_item(groups: Tensor | None, like: Tensor) -> Tensor:
@@ -39,6 +43,30 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 def own_cross_entropy(logits: Tensor) -> Tensor:
     """Mean over rows i of `-log softmax_i(logits_i)`: row i's column is column i."""
     return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
+
+
+def check_direction(direction: str) -> None:
+    """Refuse a direction that is not one.
+
+    Raises:
+        RecipeError: it is none of "both", "x2y" and "y2x".
+    """
+    if direction not in ("both", "x2y", "y2x"):
+        raise RecipeError(f"loss.options.direction: {direction!r} is not one of both, x2y, y2x")
+
+
+def ways(x: T, y: T, direction: str) -> list[tuple[T, T]]:
+    """(from, to) of the directions that count.
+
+    Example:
+        >>> ways("x", "y", "both")
+        [('x', 'y'), ('y', 'x')]
+
+    Raises:
+        RecipeError: the direction is not known.
+    """
+    check_direction(direction)
+    return [way for name, way in (("x2y", (x, y)), ("y2x", (y, x))) if direction in (name, "both")]
 
 
 def needs_two(loss: str, x: Tensor) -> None:
