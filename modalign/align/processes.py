@@ -87,6 +87,12 @@ def check_cut(model: AlignmentModel, objective: Objective, recipe: Recipe, count
         if head:
             raise RecipeError(f"{where}: only for contrastive training so far; do without where a head is trained")
         refuse_batch_norm(model, where, part)
+    for loss in objective.every() if recipe.training.micro_batch else []:
+        if "features" in loss.needs:
+            raise RecipeError(
+                f"training.micro_batch: the loss {loss.name!r} is of pooled features, and micro-batches keep only "
+                "embeddings; leave micro_batch out"
+            )
     for loss in objective.every() if count > 1 else []:
         if not loss.distributed:
             raise RecipeError(

@@ -48,7 +48,7 @@ def lay_size(tree: Mapping[str, Any], overrides: Sequence[str], where: str) -> t
     if name is None:
         return laid, rest
     if not isinstance(name, str) or name not in sizes:
-        known = f"it has {', '.join(sizes)}; {suggest(str(name), sizes)}" if sizes else "it has one size; leave it out"
+        known = suggest(str(name), sizes) if sizes else "it has one size; leave it out"
         raise RecipeError(f"{where}: size: no size {name!r}: {known}")
     return lay(laid, sizes[name]), rest
 
