@@ -25,7 +25,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 import yaml
 
-from modalign.align.data import encode_frozen
+from modalign.align.encode import encode_frozen
 from modalign.align.manifest import Manifest
 from modalign.align.model import build_model
 from modalign.align.recipe_files import load_recipe
@@ -65,7 +65,7 @@ def measure(runs: int, threads: int) -> dict[str, Any]:
                 taken.append(time.perf_counter() - start)
                 losses[name] = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][-1]
         start = time.perf_counter()
-        table = encode_frozen(trainer.model, trainer.train_rows, "text", trainer.recipe.training.batch_size)
+        (table,), _ = encode_frozen(trainer.model, [trainer.train_rows], "text")
         encoding = time.perf_counter() - start
     seconds = {name: statistics.median(taken) for name, taken in times.items()}
     return {

@@ -26,9 +26,14 @@ class EachUpdate(TrainerCallback):  # type: ignore[misc]
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if args.world_size > 1:
             average_gradients(self.objective)
+        own = list(self.objective.parameters())
+        if own and args.max_grad_norm:  # transformers clips the model's alone
+            torch.nn.utils.clip_grad_norm_(own, args.max_grad_norm)
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         model.temperature.clamp_()
+        for own in self.objective.stateful().values():
+            own.clamp_()
         self.objective.zero_grad()  # transformers clears the gradients of the model alone
 
 

@@ -115,8 +115,11 @@ class Collator:
 def micro_batches(
     given: Sequence[dict[str, Tensor]], size: int, collate: Callable[[Sequence[dict[str, Tensor]]], dict[str, Tensor]]
 ) -> tuple[list[dict[str, Tensor]], list[int]]:
-    """Batches of `size` items, small ones first, so that little is padded; and the items' order in them."""
-    order = sorted(range(len(given)), key=lambda k: sum(value.numel() for value in given[k].values()))
+    """Batches of `size` items, large ones first, so that little is padded; and the items' order in them.
+
+    Memory that the large ones leave serves the small ones, and what does not fit fails at once.
+    """
+    order = sorted(range(len(given)), key=lambda k: -sum(value.numel() for value in given[k].values()))
     batches = [collate([given[k] for k in order[start : start + size]]) for start in range(0, len(given), size)]
     return batches, order
 

@@ -248,6 +248,16 @@ class Recipe(ModelConfig):
         return dict(ends)
 
     @model_validator(mode="after")
+    def _losses_fit(self) -> Self:
+        for term in (self.loss, *self.loss.plus):
+            anchor = term.options.get("anchor")
+            if anchor and anchor not in self.towers:
+                raise ValueError(f"loss.options.anchor: no tower {anchor!r}; {suggest(str(anchor), self.towers)}")
+        if self.training.modality_dropout and len(self.towers) < 3:
+            raise ValueError("training.modality_dropout: a row of two towers can go without neither; leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _pairs_name_towers(self) -> Self:
         for pair in self.pairs:
             for end in (pair.a, pair.b):

@@ -6,6 +6,7 @@ import copy
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from operator import and_
 from typing import Any
 
@@ -84,7 +85,8 @@ class AlignmentDataset(Dataset[Item]):
         templates: tower -> templates that turn the label of a row without a caption into one: those of the text's own
             tower, else those of the recordings that the row has; a modality's own where a tower has none here.
         cache: where signals whose preparation is costly are kept, or None.
-        modality_dropout: chance that a training row goes without one of its modalities, while two are left to it.
+        modality_dropout: chance that a training row goes without one of its modalities, while a pair is left to it.
+        pairs: of the recipe; None: any two towers are one.
         captions: further captions that the losses take: "hard", "parts".
         rules: by which hard captions are made, beside the manifest's (`align/hard_captions.py`).
     """
@@ -98,11 +100,14 @@ class AlignmentDataset(Dataset[Item]):
         templates: Mapping[str, Sequence[str]] | None = None,
         cache: SignalCache | None = None,
         modality_dropout: float = 0.0,
+        pairs: Sequence[Pair] | None = None,
         captions: Collection[str] = (),
         rules: Sequence[str] = (),
     ) -> None:
         self.manifest = manifest
         self.cache = cache
+        ends = combinations(towers, 2) if pairs is None else [(pair.a, pair.b) for pair in pairs]
+        self.edges = [frozenset(pair) for pair in ends]
         self.captions, self.rules = sorted(captions), list(rules)
         self.modality_dropout = modality_dropout
         self.seed = seed
@@ -262,15 +267,19 @@ class AlignmentDataset(Dataset[Item]):
         return tuple(tower for tower in self._towers[i] if tower not in dropped)
 
     def _dropped(self, epoch: int, i: int) -> set[str]:
-        """The modalities that the row goes without in this epoch: two at least are left to it."""
+        """The modalities that the row goes without in this epoch: a pair at least is left to it."""
         if not (self.train and self.modality_dropout):
             return set()
         row = self.manifest.rows[i]
         present = [tower for tower in self.modalities if self.options_of(i, tower)]
         generator = generator_for(self.seed, epoch, row.id, "modality dropout")
         chance = torch.rand(len(present), generator=generator)
-        order = chance.argsort().tolist()  # the likeliest to go first
-        return {present[k] for k in order[: max(len(present) - 2, 0)] if chance[k] < self.modality_dropout}
+        kept = set(present)
+        for k in chance.argsort().tolist():  # the likeliest to go first
+            left = kept - {present[k]}
+            if chance[k] < self.modality_dropout and any(pair <= left for pair in self.edges):
+                kept = left
+        return set(present) - kept
 
 
 def digest(data: Tensor) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import mul
 from typing import Any
 
 import torch
@@ -142,26 +144,27 @@ def evaluate_pairs(
             metrics |= look(pair, x, y, (items_a, items_b))
     if firsts:
         metrics["R@1"] = sum(firsts) / len(firsts)
-        metrics["loss"] = _loss(model, embedded, len(dataset), pairs, objective, loss_rows)
+        loss = _loss(model, embedded, pairs, objective, min(loss_rows, objective.most_rows or loss_rows))
+        metrics |= {} if loss is None else {"loss": loss}
     return metrics
 
 
 def _loss(
     model: AlignmentModel,
     embedded: Mapping[str, Embedded],
-    n: int,
     pairs: Sequence[Pair],
     objective: Objective,
     loss_rows: int,
-) -> float:
+) -> float | None:
     scale, bias = (None if t is None else t.cpu() for t in (model.temperature(), model.temperature.bias))
     assert scale is not None
     output = AlignmentOutput({name: e.embeddings for name, e in embedded.items()}, scale, bias)
     numbers = {name: dict(zip(e.rows, _numbers(e.contents))) for name, e in embedded.items()}
     places = {name: {row: k for k, row in enumerate(e.rows)} for name, e in embedded.items()}
-    losses = []
-    for start in range(0, n, loss_rows):
-        rows = range(start, min(start + loss_rows, n))
+    several = sorted(row for row, n in Counter(row for e in embedded.values() for row in e.rows).items() if n > 1)
+    losses, counts = [], []
+    for start in range(0, len(several), loss_rows):
+        rows = several[start : start + loss_rows]
         place, identity = (
             {name: {i: of[row] for i, row in enumerate(rows) if row in of} for name, of in which.items()}
             for which in (places, numbers)
@@ -171,8 +174,9 @@ def _loss(
         if objective.uses_views:
             batch["views"] = [vars(view) for view in views_of(place, identity, rows)]
         if any(batch.values()):
-            losses.append(objective(output, batch, None))
-    return float(torch.stack(losses).mean())
+            losses.append(float(objective(output, batch, None)))
+            counts.append(len(rows))
+    return sum(map(mul, losses, counts)) / sum(counts) if losses else None
 
 
 def _numbers(items: Sequence[str]) -> list[int]:

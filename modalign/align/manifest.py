@@ -188,7 +188,8 @@ def parse_table(
         split = _text(record.get("split"))
         if split and split not in SPLITS:
             raise ManifestError(f"{where}: split {split!r} is not one of train, val, test")
-        sources, fields = {}, {}
+        sources: dict[str, Any] = {}
+        fields: dict[str, Mapping[str, Any]] = {}
         for name in present:
             source = _source(record[name], towers[name], root, where, name, allow_outside)
             if source is None:

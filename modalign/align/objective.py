@@ -22,7 +22,7 @@ class Term(nn.Module):
     def __init__(self, config: LossTerm, pairs: Sequence[Pair], has_bias: bool) -> None:
         super().__init__()
         first = get_loss(config.name, config.options, has_bias)
-        self.weight, self.any_number = config.weight, first.any_number
+        self.weight, self.any_number, self.needs = config.weight, first.any_number, first.needs
         names = [VIEWS] if first.any_number else [edge(pair.a, pair.b) for pair in pairs]
         self.losses = nn.ModuleDict(
             {name: get_loss(config.name, config.options, has_bias) if i else first for i, name in enumerate(names)}
@@ -57,7 +57,7 @@ class Objective(nn.Module):
     def __init__(self, config: LossConfig, pairs: Sequence[Pair], has_bias: bool = False) -> None:
         super().__init__()
         self.terms = nn.ModuleList([Term(term, pairs, has_bias) for term in (config, *config.plus)])
-        if has_bias and not any("bias" in loss.needs for loss in self.every()):
+        if has_bias and not any("bias" in term.needs for term in self._terms()):
             raise RecipeError(f"temperature.bias: the loss {config.name!r} adds none to the logits; leave it out")
         self.epoch_done = -1
 
@@ -74,6 +74,11 @@ class Objective(nn.Module):
         return any(term.any_number for term in self._terms())
 
     @property
+    def most_rows(self) -> int | None:
+        """How many rows the losses can take at a time, where one of them needs more than the square of the rows."""
+        return min((loss.most_rows for loss in self.every() if loss.most_rows), default=None)
+
+    @property
     def captions(self) -> set[str]:
         """The kinds of further captions that losses take: "hard", "parts"."""
         return {kind for loss in self.every() for kind in ("hard", "parts") if kind in loss.needs}
@@ -82,7 +87,7 @@ class Objective(nn.Module):
         """What to say of rows that a loss of any number of views cannot use, where there are some."""
         if not self.uses_views:
             return []
-        views = [len(rows.towers_of(0, i)) for i in range(len(rows))]
+        views = [sum(bool(rows.options_of(i, name)) for name in rows.modalities) for i in range(len(rows))]
         said = []
         for loss in {loss.name: loss for loss in self.every() if loss.any_number}.values():
             few = sum(n < loss.least_views for n in views)
@@ -124,12 +129,15 @@ class Objective(nn.Module):
         # Every embedding takes part, so that no gradient is missing where a batch lacks a pair.
         loss: Tensor = sum(e.sum() for e in output.embeddings.values()) * 0.0 + output.scale * 0.0
         for term in self._terms():
-            groups = batch.get("views", ()) if term.any_number else batch["pairs"]
+            training = progress is not None
+            if term.any_number:
+                least = term.of(VIEWS, training).least_views
+                groups = [group for group in batch.get("views", ()) if len(group["index"]) >= least]
+            else:
+                groups = batch["pairs"]
             total = sum(group["size"] for group in groups)
             for group in groups:
-                one = term.of(VIEWS if term.any_number else edge(group["a"], group["b"]), progress is not None)
-                if len(group["index"]) < one.least_views:
-                    continue
+                one = term.of(VIEWS if term.any_number else edge(group["a"], group["b"]), training)
                 weight = group["size"] / total if term.any_number else group["weight"]
                 loss = loss + term.weight * weight * one(inputs_of(output, group, progress or 0.0))
         return loss

@@ -120,6 +120,8 @@ def pair_batch(
                 padded = [[*of.get(n, ()), *[-1] * (most - len(of.get(n, ())))] for n in shared]
                 found.captions = tower
                 setattr(found, kind, torch.tensor(padded))
+        if found.captions:  # they are of one tower
+            break
     return found
 
 

@@ -90,6 +90,10 @@ class AlignmentTrainer(UpdatingTrainer):
     ) -> None:
         self.recipe = recipe
         self.objective = Objective(recipe.loss, recipe.pairs, recipe.temperature.bias is not None)
+        if recipe.training.hard_captions and "hard" not in self.objective.captions:
+            raise RecipeError(
+                "training.hard_captions: the loss takes none; set loss.name: compa or negclip, or leave it"
+            )
         self.evaluators = list(evaluators)
         towers = {name: model.tower(name) for name in model.towers}
         self.train_rows = AlignmentDataset(
@@ -100,6 +104,7 @@ class AlignmentTrainer(UpdatingTrainer):
             templates=recipe.templates,
             cache=cache,
             modality_dropout=recipe.training.modality_dropout,
+            pairs=recipe.pairs or None,
             captions=self.objective.captions,
             rules=recipe.training.hard_captions,
         )
@@ -311,7 +316,8 @@ class AlignmentTrainer(UpdatingTrainer):
         rows = eval_dataset if eval_dataset is not None else self.val_rows
         assert isinstance(rows, AlignmentDataset)
         tables = self.tables["val"] if rows is self.val_rows else {}
-        metrics = evaluate_pairs(self.model, rows, self.recipe.pairs, self.objective, tables, look=self.watch.pair)
+        look = self.watch.pair if self.state.global_step else None  # before training nothing has collapsed
+        metrics = evaluate_pairs(self.model, rows, self.recipe.pairs, self.objective, tables, look=look)
         for evaluator in self.evaluators:
             metrics |= evaluator(self.model, rows)
         return metrics

@@ -17,7 +17,9 @@ from modalign.align.model import AlignmentModel
 SAMPLE = 1024
 """Rows of a pair that an evaluation looks at, evenly spaced: their cost stays small however large val is."""
 COLLAPSED = 0.99
-"""Mean cosine of a tower's different items from which it counts as collapsed."""
+"""Mean cosine of a tower's different items from which it counts as collapsed,"""
+APART = 0.6
+"""unless so large a share of other items is farther from a row than its own: small differences may say enough."""
 RAILED = 3
 """Logged steps in a row at which the temperature is at a bound until that is said."""
 
@@ -138,8 +140,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers says no type
         name = f"{pair.a}-{pair.b}"
         which = torch.linspace(0, len(x) - 1, min(len(x), SAMPLE)).round().long().tolist()
         x, y, items = x[which], y[which], [[own[k] for k in which] for own in items]
+        apart = told_apart(x, y, items)
         for tower, rows, own in ((pair.a, x, items[0]), (pair.b, y, items[1])):
-            if not self._sound(tower, rows, own):
+            if not self._sound(tower, rows, own, apart):
                 return {}
         found = {}
         for key, value in gap_figures(x, y).items():
@@ -147,7 +150,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers says no type
             found[f"gap/{name}/{own}"] = value
         return found | {f"similarity/{name}/{k.replace(' ', '_')}": v for k, v in similarities(x, y, items).items()}
 
-    def _sound(self, tower: str, rows: Tensor, items: Sequence[str]) -> bool:
+    def _sound(self, tower: str, rows: Tensor, items: Sequence[str], apart: float) -> bool:
         """Whether there is anything to measure; warns where the tower has collapsed."""
         if not torch.isfinite(rows).all():
             self.warn(
@@ -159,7 +162,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers says no type
         first = {item: k for k, item in reversed(list(enumerate(items)))}
         different = rows[sorted(first.values())]
         cosine = mean_cosine(different)
-        if len(different) > 2 and cosine > COLLAPSED:
+        if len(different) > 2 and cosine > COLLAPSED and apart < APART:
             self.warn(
                 f"collapse {tower}",
                 f"the tower {tower!r} has collapsed: {len(different):,} different items have a mean cosine of "
@@ -174,6 +177,19 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers says no type
         if kind not in self.said and self.speaks:
             self.said.add(kind)
             warnings.warn(message, TrainingWarning, stacklevel=2)
+
+
+def told_apart(x: Tensor, y: Tensor, items: Sequence[Sequence[str]]) -> float:
+    """How often a row of x is nearer to its own of y than to another item; a tie counts half, and 0.5 is chance."""
+    alike = torch.zeros(len(x), len(x), dtype=torch.bool, device=x.device)
+    for own in items:
+        seen: dict[str, int] = {}
+        numbers = torch.tensor([seen.setdefault(item, len(seen)) for item in own], device=x.device)
+        alike |= numbers.unsqueeze(1) == numbers
+    similar = x @ y.T
+    nearer = similar.diagonal().unsqueeze(1) - similar
+    share = (nearer > 0).double() + 0.5 * (nearer == 0).double()
+    return float(share.masked_fill(alike, 0).sum() / (~alike).sum().clamp_min(1))
 
 
 def _norm(gradients: Sequence[Tensor]) -> Tensor:

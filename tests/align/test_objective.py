@@ -8,6 +8,8 @@ import torch
 
 from modalign import ModelError, RecipeError, build_model
 from modalign.align.config import LossConfig, Pair
+from modalign.align.data import AlignmentDataset
+from modalign.align.embed import evaluate_pairs
 from modalign.align.losses import infonce, mv_infonce
 from modalign.align.losses.gap import uniform
 from modalign.align.manifest import parse_table
@@ -65,9 +67,9 @@ def test_views_are_the_losses_of_the_observed_sub_batches():
     torch.testing.assert_close(value, expected)
     whole = [vars(view) for view in views_of(place, place, range(24)) if len(view.towers) == 3]
     alone = Objective(LossConfig(name="symile"), [])(output, {"pairs": [], "views": batch["views"]}, 0.0)
-    share = len(whole[0]["rows"]) / total
+    # Rows with fewer views than it needs weigh nothing.
     torch.testing.assert_close(
-        alone, share * Objective(LossConfig(name="symile"), [])(output, {"pairs": [], "views": whole}, 0.0)
+        alone, Objective(LossConfig(name="symile"), [])(output, {"pairs": [], "views": whole}, 0.0)
     )
 
 
@@ -235,6 +237,66 @@ def test_gist_takes_a_saved_model_as_its_guide(text_checkpoint, manifest, tmp_pa
     )
     with pytest.raises(RecipeError, match="has no tower 'hum'"):
         AlignmentTrainer(build_model(other), other, rows.split("train"), None, tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("dcl", {"direction": "up"}, "not one of both, x2y, y2x"),
+        ("infonce", {"smoothing": 2}, r"not in \[0, 1\]"),
+        ("dclw", {"sigma": 0}, "gives nan"),
+        ("m3col", {"temperature": 0}, "gives (nan|inf)"),
+        ("gram", {"smoothing": 5}, r"not in \[0, 1\)"),
+        ("isogclr", {"least": 2, "most": 1}, "in this order"),
+        ("clap", {"init": -1}, r"not in \[0\.01, 1\]"),
+        ("gist", {"direction": "up"}, "not one of both"),
+        ("protoclip", {"clusters": 1}, "two or more"),
+        ("mv_infonce", {"denominator": "none"}, "not one of all, cross"),
+        ("symile", {"negatives": "some"}, "not one of n_squared, n"),
+    ],
+)
+def test_options_are_refused_before_training(name, options, message):
+    state = torch.get_rng_state()
+    with pytest.raises(RecipeError, match=message):
+        Objective(LossConfig(name=name, options=options), [Pair(a="x", b="y")])
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_settings_without_effect_are_refused(text_checkpoint, manifest, tmp_path):
+    with pytest.raises(RecipeError, match="two towers can go without neither"):
+        make_recipe(text_checkpoint, training={"modality_dropout": 0.1})
+    with pytest.raises(RecipeError, match=r"loss\.options\.anchor: no tower 'txt'; did you mean 'text'"):
+        make_recipe(text_checkpoint, loss={"name": "gram", "options": {"anchor": "txt"}})
+    recipe = make_recipe(text_checkpoint, training={"hard_captions": ["order"]})
+    with pytest.raises(RecipeError, match="hard_captions: the loss takes none"):
+        AlignmentTrainer(build_model(recipe), recipe, manifest.split("train"), None, tmp_path)
+    assert Objective(LossConfig(name="siglip"), [], has_bias=True) is not None  # without pairs, as fine-tuning has it
+
+
+def test_dropout_in_a_star_leaves_a_pair(text_checkpoint, manifest_file, tmp_path):
+    training = {"batch_size": 8, "modality_dropout": 0.9}
+    recipe = three(text_checkpoint, pairs={"star": "tone"}, training=training)
+    table = read_table(manifest_file)
+    table["other"], table["text"] = table["tone"], "a tone"
+    kinds = {"text": get_modality("text"), "tone": get_modality("tone"), "other": get_modality("tone")}
+    rows = parse_table(table, kinds, root=manifest_file.parent).split("train")
+    dataset = AlignmentTrainer(build_model(recipe), recipe, rows, None, tmp_path).train_rows
+    seen = [set(dataset[0, i].keys) for i in range(len(dataset))]
+    assert all("tone" in towers and len(towers) >= 2 for towers in seen)
+    assert any(len(towers) == 2 for towers in seen)
+
+
+def test_val_loss_weighs_rows(text_checkpoint, manifest):
+    model = build_model(make_recipe(text_checkpoint)).eval()
+    dataset = AlignmentDataset(manifest.take(range(10, 15)), {name: model.tower(name) for name in model.towers})
+    pairs = make_recipe(text_checkpoint).pairs
+    objective = Objective(LossConfig(), pairs)
+    whole = evaluate_pairs(model, dataset, pairs, objective, {}, loss_rows=3)["loss"]
+    parts = [
+        evaluate_pairs(model, dataset.with_manifest(manifest.take(part)), pairs, objective, {})["loss"]
+        for part in (range(10, 13), range(13, 15))
+    ]
+    assert whole == pytest.approx((3 * parts[0] + 2 * parts[1]) / 5, rel=1e-5)
 
 
 def test_wrong_recipes_are_refused(text_checkpoint):

@@ -11,7 +11,7 @@ from modalign import build_model
 from modalign.align.config import Pair
 from modalign.align.diagnostics import gap_figures, similarities
 from modalign.align.embed import embed_split
-from modalign.align.watch import RAILED, SAMPLE, TrainingWarning, Watch
+from modalign.align.watch import RAILED, SAMPLE, TrainingWarning, Watch, told_apart
 from tests.align.test_trainer import trainer_for
 from tests.conftest import make_recipe
 
@@ -170,3 +170,13 @@ def test_pairs_without_rows_warn(watch):
 def test_what_is_not_finite_warns_and_stops_nothing(watch):
     with pytest.warns(TrainingWarning, match="embeddings of 'text' are not finite"):
         assert watch.pair(PAIR, torch.full((4, 8), math.nan), unit(4), (list("abcd"), list("abcd"))) == {}
+
+
+def test_small_differences_that_say_enough_are_no_collapse(watch):
+    small = F.normalize(torch.ones(12, 8) + 1e-3 * torch.nn.functional.pad(torch.eye(4).repeat(3, 1), (0, 4)), dim=1)
+    items = [list("abcdabcdabcd"), [str(k) for k in range(12)]]
+    assert told_apart(small, small, items) == 1.0
+    assert told_apart(torch.ones(12, 1), torch.ones(12, 1), items) == 0.5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        watch.pair(PAIR, small, small, items)

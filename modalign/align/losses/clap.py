@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from modalign.align.losses.infonce import infonce
 from modalign.align.losses.registry import StatefulLoss, Training, register_loss
+from modalign.errors import RecipeError
 
 MOST = math.log(100)
 
@@ -22,11 +23,21 @@ class Clap(StatefulLoss):
 
     Args:
         init: the first temperature of the second scale.
+
+    Raises:
+        RecipeError: init is out of bounds.
     """
 
     def __init__(self, init: float = 0.07) -> None:
         super().__init__()
+        if not 0.01 <= init <= 1:
+            raise RecipeError(f"loss.options.init: {init!r} is not in [0.01, 1]")
         self.log_scale = nn.Parameter(torch.tensor(-math.log(init)))
+
+    @torch.no_grad()
+    def clamp_(self) -> None:
+        """As CLAP does after each update."""
+        self.log_scale.clamp_(0.0, MOST)
 
     def start(self, training: Training) -> None:
         """Make the MLPs, of the shared space's size."""
@@ -44,5 +55,5 @@ class Clap(StatefulLoss):
             scale: 1 / temperature, a scalar.
             groups: (B, K) ids of the items.
         """
-        own = self.log_scale.clamp(0.0, MOST).exp()
+        own = self.log_scale.exp()
         return (infonce(x, self.mlp_y(y), scale, groups) + infonce(self.mlp_x(x), y, own, groups)) / 2

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from modalign.align.losses.registry import register_loss
 from modalign.align.losses.targets import same_item, shares, soft_cross_entropy
-from modalign.errors import RecipeError, suggest
+from modalign.errors import RecipeError
 
 
 @register_loss("gram")
@@ -31,17 +31,17 @@ def gram(
         scale: 1 / temperature, a scalar.
         groups: (B, K) ids of the items: equal ones are positives of each other.
         names: the views' towers.
-        anchor: the tower that is held against the others; empty: the first.
+        anchor: the tower that is held against the others; empty, or where rows lack it: the first.
         smoothing: of the targets, in [0, 1).
 
     Raises:
-        RecipeError: no such tower, or fewer dimensions than views, where every volume is 0.
+        RecipeError: smoothing is no share, or fewer dimensions than views, where every volume is 0.
     """
+    if not 0 <= smoothing < 1:
+        raise RecipeError(f"loss.options.smoothing: {smoothing!r} is not in [0, 1)")
     if views[0].shape[1] < len(views):
         raise RecipeError(f"dim: {views[0].shape[1]} dimensions hold no volume of {len(views)} views; set dim higher")
-    if anchor and anchor not in names:
-        raise RecipeError(f"loss.options.anchor: no tower {anchor!r} in this batch; {suggest(anchor, names)}")
-    at = list(names).index(anchor) if anchor else 0
+    at = list(names).index(anchor) if anchor in names else 0
     logits = -scale * volumes(views[at], [view for k, view in enumerate(views) if k != at])
     targets = shares(same_item(groups, views[0]), logits.dtype)
     targets = (1 - smoothing) * targets + smoothing / len(targets)

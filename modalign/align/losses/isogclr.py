@@ -7,6 +7,7 @@ from torch import Tensor
 
 from modalign.align.losses.registry import StatefulLoss, Training, register_loss
 from modalign.align.losses.targets import same_item
+from modalign.errors import RecipeError
 
 SIDES = ("x", "y")
 
@@ -25,6 +26,9 @@ class ISogCLR(StatefulLoss):
         eta: step of the temperatures.
         beta: weight of this batch in the step's momentum.
         init, least, most: temperatures at first, and their bounds.
+
+    Raises:
+        RecipeError: an option is out of range.
     """
 
     by_row = tuple(f"{name}_{side}" for side in SIDES for name in ("s", "b", "u", "tau"))
@@ -40,6 +44,10 @@ class ISogCLR(StatefulLoss):
         most: float = 1.0,
     ) -> None:
         super().__init__()
+        if not (0 < least <= init <= most):
+            raise RecipeError(f"loss.options: least {least}, init {init}, most {most} positive, and in this order")
+        if not (0 < gamma <= 1 and 0 < beta <= 1):
+            raise RecipeError(f"loss.options: gamma {gamma} and beta {beta} must be in (0, 1]")
         self.gamma, self.rho, self.eta, self.beta = gamma, rho, eta, beta
         self.init, self.least, self.most = init, least, most
 

@@ -7,13 +7,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from modalign.align.losses.registry import register_loss
-from modalign.align.losses.targets import soft_cross_entropy
+from modalign.align.losses.targets import same_item, shares, soft_cross_entropy
 
 
 @register_loss("m3col")
 def m3col(
     x: Tensor,
     y: Tensor,
+    groups: Tensor | None = None,
     progress: float = 0.0,
     alpha: float = 0.15,
     probability: float = 0.5,
@@ -29,6 +30,7 @@ def m3col(
     Args:
         x: (B, d) unit rows.
         y: (B, d) unit rows, row i paired with x's row i.
+        groups: (B, K) ids of the items: equal ones share a mixture's target.
         progress: share of the training that is done.
         alpha: mixing shares are drawn from Beta(alpha, alpha).
         probability: that a row is mixed at all.
@@ -38,16 +40,21 @@ def m3col(
     """
     if progress >= until:
         return soft_targets(x, y, soft_temperature) + soft_targets(y, x, soft_temperature)
-    total = x.new_zeros(())
+    total, item = x.new_zeros(()), shares(same_item(groups, x), x.dtype)
     for own, other in ((x, y), (y, x)):
         n = len(own)
-        share = torch.distributions.Beta(*(torch.full((n,), alpha, device=x.device),) * 2).sample().to(x.dtype)
+        both = torch.full((n,), alpha, device=x.device)
+        share = (
+            torch.distributions.Beta(both, both, validate_args=False).sample().to(x.dtype)
+        )  # arguments that are validated would wait for the device
         share = torch.where(torch.rand(n, device=x.device) < probability, share, 1)
-        total = total + mixed(own, other, share, torch.randperm(n, device=x.device), temperature).mean()
+        total = total + mixed(own, other, share, torch.randperm(n, device=x.device), temperature, item).mean()
     return total
 
 
-def mixed(own: Tensor, other: Tensor, share: Tensor, partner: Tensor, temperature: float) -> Tensor:
+def mixed(
+    own: Tensor, other: Tensor, share: Tensor, partner: Tensor, temperature: float, item: Tensor | None = None
+) -> Tensor:
     """(2,) losses of rows and of columns of `norm(share_i own_i + (1 - share_i) own_partner(i))` against `other`.
 
     Args:
@@ -55,10 +62,12 @@ def mixed(own: Tensor, other: Tensor, share: Tensor, partner: Tensor, temperatur
         share: (B,) in [0, 1].
         partner: (B,) rows that are mixed in; may be the row itself.
         temperature: of the logits.
+        item: (B, B) shares of the rows that hold each row's item; None: each holds its own.
     """
     part = share.unsqueeze(1)
     logits = F.normalize(part * own + (1 - part) * own[partner], dim=1) @ other.T / temperature
-    targets = torch.diag(share).scatter_add(1, partner.unsqueeze(1), 1 - part)
+    item = torch.eye(len(own), dtype=share.dtype, device=own.device) if item is None else item
+    targets = part * item + (1 - part) * item[partner]
     rows = soft_cross_entropy(logits, targets)
     # A column's targets are those of the mixtures that hold it; they need not sum to 1.
     columns = -(logits.log_softmax(0).masked_fill(targets == 0, 0) * targets).sum(0).mean()

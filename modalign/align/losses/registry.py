@@ -15,7 +15,9 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
+from modalign.align.distributed import alone
 from modalign.errors import RecipeError, suggest
 
 
@@ -117,18 +119,24 @@ class StatefulLoss(nn.Module):
     def epoch(self, training: Training) -> None:
         """Called before each epoch."""
 
+    def clamp_(self) -> None:
+        """Called after each update: put weights back inside their bounds."""
+
 
 @dataclass(frozen=True)
 class _Entry:
     make: Callable[..., Any]
     distributed: bool
     least_views: int
+    most_rows: int | None
 
 
 _losses: dict[str, _Entry] = {}
 
 
-def register_loss(name: str, distributed: bool = False, least_views: int = 2) -> Callable[[Made], Made]:
+def register_loss(
+    name: str, distributed: bool = False, least_views: int = 2, most_rows: int | None = None
+) -> Callable[[Made], Made]:
     """Decorator that makes a loss known by `name`.
 
     Args:
@@ -136,12 +144,13 @@ def register_loss(name: str, distributed: bool = False, least_views: int = 2) ->
         distributed: whether it is right across processes: given this process's rows, it returns the loss of all rows
             (the same value everywhere), whose gradient with respect to these rows is that of the whole.
         least_views: how many views it needs; rows that have fewer are left out.
+        most_rows: how many rows it takes at a time where val is evaluated; None: any number.
     """
 
     def register(made: Made) -> Made:
         if name in _losses:
             raise ValueError(f"the loss {name!r} is already registered")
-        _losses[name] = _Entry(made, distributed, least_views)
+        _losses[name] = _Entry(made, distributed, least_views, most_rows)
         return made
 
     return register
@@ -164,13 +173,14 @@ class Loss(nn.Module):
         name: as registered.
         needs: the fields of `LossInputs` that it asks for.
         distributed: whether it is right across processes.
-        least_views: how many views it needs.
+        least_views, most_rows: as registered.
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         super().__init__()
         entry = _losses[name]
         self.name, self.distributed, self.least_views = name, entry.distributed, entry.least_views
+        self.most_rows = entry.most_rows
         is_class = inspect.isclass(entry.make)
         asked = entry.make.forward if is_class else entry.make  # type: ignore[attr-defined]
         self.needs = frozenset(inspect.signature(asked).parameters) & frozenset(ASKED)
@@ -230,4 +240,18 @@ def get_loss(name: str, options: Mapping[str, Any] | None = None, has_bias: bool
     loss = Loss(name, options or {})
     if "bias" in loss.needs and not has_bias:
         raise RecipeError(f"loss.name: {name!r} adds a bias to the logits; set temperature.bias, for example to -10")
+    _try(loss)
     return loss
+
+
+def _try(loss: Loss) -> None:
+    """Refuse options that no batch could be computed with before anything heavy starts."""
+    if not loss.needs <= ALWAYS | {"progress"} or loss.state is not None:
+        return  # its constructor checks them, or it is for training alone
+    generator = torch.Generator().manual_seed(0)
+    views = tuple(normalize(torch.randn(4, 8, generator=generator), dim=1) for _ in range(max(loss.least_views, 2)))
+    with torch.random.fork_rng(devices=[]), alone():
+        for progress in (0.0, 1.0) if "progress" in loss.needs else (0.0,):
+            value = loss(LossInputs(views, torch.tensor(2.0), torch.tensor(0.0), progress=progress))
+            if not torch.isfinite(value):
+                raise RecipeError(f"loss.options: {loss.name!r} gives {value.item()} with these options")

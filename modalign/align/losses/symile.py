@@ -15,7 +15,7 @@ MOST_PRODUCTS = 1 << 28
 """How many logits of one anchor are made at most."""
 
 
-@register_loss("symile", least_views=3)
+@register_loss("symile", least_views=3, most_rows=512)
 def symile(
     views: Sequence[Tensor], scale: Tensor, groups: Tensor | None = None, negatives: str = "n_squared"
 ) -> Tensor:

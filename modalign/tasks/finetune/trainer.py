@@ -32,7 +32,7 @@ class HeadCollator(Collator):
     """Batches with `targets`, and with `rows`: which input of a modality belongs to a row, and whether it is there.
 
     Args:
-        dataset, pairs, tables, by_label: see `Collator`.
+        dataset, pairs, tables, by_label, views: see `Collator`.
         modalities: what the head reads.
         targets: of all rows of the dataset.
     """
@@ -45,8 +45,9 @@ class HeadCollator(Collator):
         by_label: bool,
         modalities: Sequence[str],
         targets: Tensor,
+        views: bool = False,
     ) -> None:
-        super().__init__(dataset, pairs, tables, by_label)
+        super().__init__(dataset, pairs, tables, by_label, views)
         self.modalities, self.targets = list(modalities), targets
         # A caption that was made of the labels is no input: it would give them away.
         self.has = {name: [name in row.sources for row in dataset.manifest.rows] for name in self.modalities}
@@ -150,6 +151,7 @@ class FinetuneTrainer(AlignmentTrainer):
             by_label,
             self.tuned.settings.modalities,
             self.targets,
+            self.objective.uses_views,
         )
 
     def compute_loss(

@@ -25,6 +25,7 @@ from modalign.align.losses import (
 from modalign.align.losses.gap import align, uniform, xuniform
 from modalign.align.losses.isogclr import slope_of
 from modalign.align.losses.m3col import mixed, soft_targets
+from modalign.align.losses.targets import same_item, shares
 from tests.align.losses.vectors import SCALE, Rows, X, Y, Z, random_rows
 
 GROUPS = torch.tensor([[0], [1], [0]])
@@ -139,8 +140,7 @@ def test_gram():
     assert gram(views, SCALE, smoothing=0.1) != gram(views, SCALE)
     with pytest.raises(RecipeError, match="2 dimensions hold no volume of 3 views"):
         gram([X, Y, Z], SCALE)
-    with pytest.raises(RecipeError, match="no tower 'w'"):
-        gram(views, SCALE, names="xyz", anchor="w")
+    torch.testing.assert_close(gram(views, SCALE, names="xyz", anchor="w"), gram(views, SCALE))
 
 
 def test_m3col():
@@ -150,6 +150,9 @@ def test_m3col():
     torch.testing.assert_close(mixed(x, y, 0 * ones, order, 0.1).mean(), infonce(x[order], y[order], z))
     itself = mixed(x, y, 0.3 * ones, torch.arange(5), 0.1)  # mixed with itself: the whole target stays
     torch.testing.assert_close(itself.mean(), infonce(x, y, z))
+    equal, same = torch.tensor([[0], [0], [1], [2], [3]]), y[[0, 0, 2, 3, 4]]
+    item = shares(same_item(equal, x), x.dtype)
+    torch.testing.assert_close(mixed(x, same, ones, order, 0.1, item).mean(), infonce(x, same, z, equal))
     targets = (y @ y.T / 0.125).softmax(1)
     assert soft_targets(x, y, 0.125) >= torch.special.entr(targets).sum(1).mean()
 
