@@ -156,6 +156,8 @@ def _training(record: Mapping[str, Any]) -> str:
     counts = record.get("label_counts") or {}
     groups = int(record.get("groups") or 0)
     said = [f"{int(record.get('rows', 0)):,} rows of {f'{groups:,} groups (people)' if groups else 'unknown people'}."]
+    if record.get("synthetic"):
+        said.append("SYNTHETIC recordings: they were simulated, and are of nobody.")
     if record.get("official_split"):
         said.append("The data set's official split: groups may cross it, so tests on it are not subject-independent.")
     elif groups:

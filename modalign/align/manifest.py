@@ -31,6 +31,7 @@ class Sidecar(BaseModel):
     model_config = ConfigDict(extra="forbid")
     root: str = ""
     official_split: bool = False
+    synthetic: bool = False
     defaults: dict[str, Any] = {}
     descriptions: dict[str, list[str]] = {}
     about: str = ""
@@ -58,6 +59,7 @@ class Manifest:
         rows: all rows.
         descriptions: label -> sentences, from the sidecar or `--descriptions`.
         official_split: the split is the data set's own, and groups cross it.
+        synthetic: the recordings were simulated, and are of nobody.
         table: the table as read, for what else it says (age, sex, device).
         vocabulary: the labels of the whole manifest, sorted; kept when rows are taken from it.
         sha256: of the file, or empty.
@@ -72,6 +74,7 @@ class Manifest:
     vocabulary: list[str] = field(default_factory=list)
     sha256: str = ""
     unnamed: int = 0
+    synthetic: bool = False
 
     def split(self, name: str) -> Manifest:
         """The rows of one split ("all" keeps them all).
@@ -100,6 +103,7 @@ class Manifest:
             self.vocabulary,
             self.sha256,
             self.unnamed,
+            self.synthetic,
         )
 
     def only(self, labels: Sequence[str]) -> Manifest:
@@ -144,13 +148,13 @@ def read_manifest(
     """
     path = Path(path)
     table = _read_table(path)
-    sidecar = _read_sidecar(path)
+    sidecar = read_sidecar(path)
     root = (path.parent / sidecar.root).resolve()
     if not root.is_dir():
         raise ManifestError(f"{path.stem}.meta.yaml: root {sidecar.root!r} is not a folder ({root})")
     manifest = parse_table(table, towers, str(path), root, sidecar.defaults, allow_outside)
     manifest.descriptions = {**sidecar.descriptions, **{k: list(v) for k, v in (descriptions or {}).items()}}
-    manifest.official_split = sidecar.official_split
+    manifest.official_split, manifest.synthetic = sidecar.official_split, sidecar.synthetic
     manifest.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     check_groups(manifest)
     del table
@@ -282,7 +286,12 @@ def _read_table(path: Path) -> pd.DataFrame:
     return shared_cells(table)
 
 
-def _read_sidecar(path: Path) -> Sidecar:
+def read_sidecar(path: Path) -> Sidecar:
+    """What `NAME.meta.yaml` beside a manifest says; the defaults where there is none.
+
+    Raises:
+        ManifestError: it is no mapping of known keys.
+    """
     sidecar = path.with_name(f"{path.stem}.meta.yaml")
     if not sidecar.is_file():
         return Sidecar()

@@ -1,4 +1,4 @@
-"""`modalign data`: public data sets as manifests."""
+"""`modalign data`: public data sets as manifests, simulated ones, and manifests made of others."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
-from modalign.cli import simulate
+from modalign.cli import pair, reduce, simulate
 
 group = typer.Typer(help="Public data sets as manifests.", no_args_is_help=True, rich_markup_mode=None)
 group.add_typer(simulate.group, name="simulate")
+group.command("reduce")(reduce.command)
+group.command("pair")(pair.command)
 
 
 @group.command("list")

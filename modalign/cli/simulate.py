@@ -56,6 +56,39 @@ def motion_command(
     print(f"Wrote {path}")
 
 
+@group.command("ecg")
+def ecg_command(
+    out: Out,
+    number: Annotated[int, typer.Option("--number", help="Recordings.")],
+    seed: Seed = 0,
+    finding: Annotated[
+        list[str] | None,
+        typer.Option("--finding", help="As 'atrial fibrillation'; may be repeated; all where it is left out."),
+    ] = None,
+    seconds: Annotated[float, typer.Option("--seconds", help="Of each recording.")] = 10.0,
+    rate: Annotated[float, typer.Option("--rate", help="Hz.")] = 500.0,
+    noise: Annotated[float, typer.Option("--noise", help="1 as in an ordinary recording, 0 for none.")] = 1.0,
+) -> None:
+    """Simulate 12-lead ECGs of one heart vector, with labels and a report on each: OUT/manifest.csv.
+
+    They are synthetic: of no patient, and fit to teach a model words, not to judge one.
+
+    Example:
+
+      modalign data simulate ecg --out sim --number 3000 --seed 1 --rate 100
+    """
+    from modalign.cli._common import bar
+    from modalign.datasets.simulate.ecg.findings import FINDINGS
+    from modalign.datasets.simulate.ecg.manifest import write_simulated_ecg
+
+    with bar("simulating", number) as advance:
+        path = write_simulated_ecg(
+            out, number, seed, findings=finding or tuple(FINDINGS), seconds=seconds, rate=rate, noise=noise,
+            advance=advance,
+        )  # fmt: skip
+    print(f"Wrote {path}: synthetic recordings")
+
+
 @group.command("skeleton")
 def skeleton_command(
     file: Annotated[Path, typer.Argument(help="A .bvh, .amc or .npy (T, 22, 3) file; .bvh.gz and .amc.gz too.")],

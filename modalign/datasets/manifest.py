@@ -24,6 +24,7 @@ def write_manifest(
     defaults: Mapping[str, Any] | None = None,
     descriptions: Mapping[str, Sequence[str]] | None = None,
     official_split: bool = False,
+    synthetic: bool = False,
 ) -> Path:
     """Write rows, and a sidecar with the root, what it is, and the sentences that are known for its labels.
 
@@ -36,6 +37,7 @@ def write_manifest(
         defaults: `<modality>.<key>` -> a value that holds for every row.
         descriptions: label -> sentences, in place of the modality's own.
         official_split: the split is the data set's own, and groups cross it.
+        synthetic: the recordings were simulated; every report and model card then says so.
 
     Returns:
         `out`.
@@ -62,6 +64,8 @@ def write_manifest(
     sidecar: dict[str, Any] = {"about": about, "root": relative(root, out.parent)}
     if official_split:
         sidecar["official_split"] = True
+    if synthetic:
+        sidecar["synthetic"] = True
     if defaults:
         sidecar["defaults"] = dict(defaults)
     known = _descriptions(modality) if descriptions is None else descriptions

@@ -330,7 +330,7 @@ def protocol_of(record: Mapping[str, Any] | None, manifest: Manifest, split: str
     """
     rows = [row for row in manifest.rows if split in ("all", row.split)]
     if record is None:
-        return "training unknown"
+        return "SYNTHETIC recordings, training unknown" if manifest.synthetic else "training unknown"
     labels = {label for row in rows for label in row.labels}
     seen = labels & set(record.get("labels", ()))
     classes = "seen classes" if seen == labels else "held-out classes" if not seen else "seen and held-out classes"
@@ -343,4 +343,6 @@ def protocol_of(record: Mapping[str, Any] | None, manifest: Manifest, split: str
         people = "not subject-independent" if same else "groups named as training's"
     else:
         people = "unseen people"
-    return f"{classes}, {people}" if same else f"another manifest than training's, {classes}, {people}"
+    made = "SYNTHETIC recordings, " if manifest.synthetic else ""
+    made += "training on SYNTHETIC recordings, " if record.get("synthetic") and not manifest.synthetic else ""
+    return made + (f"{classes}, {people}" if same else f"another manifest than training's, {classes}, {people}")

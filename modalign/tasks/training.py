@@ -230,6 +230,7 @@ def rows_record(manifest: Manifest, rows: Manifest) -> dict[str, Any]:
         "labels": rows.labels,
         "label_counts": {label: sum(label in row.labels for row in rows.rows) for label in rows.labels},
         "official_split": manifest.official_split,
+        "synthetic": manifest.synthetic,
         "descriptions": {label: list(s) for label, s in rows.descriptions.items() if label in rows.labels},
     }
 

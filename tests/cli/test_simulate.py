@@ -85,3 +85,16 @@ def test_plot(tmp_path: Path) -> None:
     code, output = invoke(*simulate, "plot", "--real", tmp_path / "m.csv", *arguments)
     assert code == 0, output
     assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_ecg(tmp_path: Path) -> None:
+    arguments = ["--number", 2, "--seed", 4, "--finding", "atrial fibrillation", "--rate", 100, "--noise", 0]
+    code, output = invoke(*simulate, "ecg", "--out", tmp_path / "e", *arguments, "--seconds", 8)
+    assert code == 0, output
+    assert "synthetic" in output
+    table = pd.read_csv(tmp_path / "e" / "manifest.csv")
+    assert table["labels"].str.startswith("atrial fibrillation").all()
+    assert np.load(tmp_path / "e" / table["ecg"][0], allow_pickle=False).shape == (12, 800)
+    assert invoke(*simulate, "ecg", "--out", tmp_path / "e", *arguments)[0] == 2
+    code, output = invoke(*simulate, "ecg", "--out", tmp_path / "t", "--number", 1, "--finding", "atrial flter")
+    assert (code, "did you mean 'atrial flutter'" in output) == (2, True)

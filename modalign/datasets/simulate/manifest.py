@@ -106,7 +106,8 @@ def write_simulated(
     if WHOLE_BODY in places:
         table = table.drop(columns="motion.location")
     about = f"Simulated motion, seed {seed}: no recording went into it"
-    return write_manifest(table, out / "manifest.csv", out, about, "motion", defaults=_defaults(places, rate))
+    defaults = _defaults(places, rate)
+    return write_manifest(table, out / "manifest.csv", out, about, "motion", defaults=defaults, synthetic=True)
 
 
 def _check(count: int, activities: Sequence[str], places: Sequence[str], mounting: str) -> None:

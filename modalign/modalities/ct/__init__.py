@@ -12,7 +12,8 @@ from modalign.modalities.base import Modality, Signal
 from modalign.modalities.ct.augment import AUGMENTATIONS
 from modalign.modalities.ct.encoders import ENCODERS
 from modalign.modalities.ct.fields import CtFields
-from modalign.modalities.ct.plot import plot_ct
+from modalign.modalities.ct.kept import keep_slices
+from modalign.modalities.ct.plot import as_read, plot_ct
 from modalign.modalities.ct.processing import CtProcessing
 from modalign.modalities.ct.reader import read_ct
 from modalign.modalities.ct.summary import features
@@ -40,6 +41,7 @@ class Ct(Modality):
     templates, negations, opposites = read_wording(Path(__file__).with_name("templates.yaml"))
     descriptions = Descriptions(Path(__file__).with_name("descriptions.yaml"))
     label_sets = LabelSets(Path(__file__).with_name("label_sets.yaml"))
+    slice_field = "slices"
 
     def read(self, source: Any, **fields: Any) -> Signal:
         """Read a folder of DICOM slices, a DICOM file, NIfTI, NRRD, NPY, or an array or tensor.
@@ -49,6 +51,14 @@ class Ct(Modality):
         """
         source = Path(source) if isinstance(source, str) else source
         return read_ct(source, CtFields(**self.parse_fields(fields)))
+
+    def slices(self, signal: Signal) -> Tensor:
+        """(Z, H, W): the axial slices from the lowest, as a reader sees them; what `modalign data reduce` compares."""
+        return as_read(signal.data[0])
+
+    def one_slice(self, signal: Signal, number: int) -> Signal:
+        """A slice as a volume of one."""
+        return keep_slices(signal, [number], "this volume")
 
     def summary_features(self, signal: Signal) -> np.ndarray[Any, Any]:
         """Shares of densities, volume, extents and a coarse picture: see `summary.features`."""

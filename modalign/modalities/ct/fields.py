@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from modalign.modalities.ct.geometry import from_code
+from modalign.modalities.ct.kept import parse_slices
 
 
 def parse_numbers(value: Any) -> Any:
@@ -43,6 +44,8 @@ class CtFields(BaseModel):
         resample: put slices that are tilted, unevenly spaced or lacking on a regular grid in their true places.
         tilt: "check" (default) refuses series whose GantryDetectorTilt contradicts the orientation of their slices;
             "ignore" goes by positions and orientation.
+        slices: which slices are kept, the lowest being 0, as "0-3, 7"; `modalign data reduce` writes it. Spacing is
+            then known only where they are evenly spaced.
     """
 
     model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
@@ -55,6 +58,7 @@ class CtFields(BaseModel):
     series: str | None = Field(None, min_length=1)
     resample: bool = False
     tilt: Literal["check", "ignore"] = "check"
+    slices: Annotated[tuple[int, ...] | None, BeforeValidator(parse_slices)] = None
 
     @field_validator("*", mode="before")
     @classmethod

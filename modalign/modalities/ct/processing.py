@@ -146,6 +146,11 @@ class CtProcessing(Processing):
         affine = None if meta.get("affine") is None else np.array(meta["affine"], dtype=np.float64)
         if self.spacing is not None:
             if spacing is None:
+                if signal.meta.get("slices"):
+                    raise ReadError(
+                        "ct: processing.spacing is set, and the slices of ct.slices are not evenly spaced; take "
+                        "processing.spacing away, and use mode = slices"
+                    )
                 raise ReadError(
                     "ct: processing.spacing is set, and the volume does not say how far its voxels are apart; set "
                     "ct.spacing and ct.axes, or take processing.spacing away"

@@ -13,6 +13,7 @@ from modalign.modalities.base import Signal
 from modalign.modalities.ct import arrays, geometry
 from modalign.modalities.ct.fields import CtFields
 from modalign.modalities.ct.geometry import Array, Floats
+from modalign.modalities.ct.kept import keep_slices
 from modalign.modalities.ct.units import in_hu
 from modalign.modalities.ct.volume import Volume
 from modalign.modalities.messages import describe_source
@@ -56,7 +57,8 @@ def read_ct(source: Any, fields: CtFields) -> Signal:
         "spacing": None if affine is None else geometry.spacing_of(affine),
     }  # fmt: skip
     channel = "value" if fields.unit == "none" else "HU"
-    return Signal(torch.from_numpy(np.ascontiguousarray(data)[None]), None, (channel,), meta)
+    signal = Signal(torch.from_numpy(np.ascontiguousarray(data)[None]), None, (channel,), meta)
+    return signal if fields.slices is None else keep_slices(signal, fields.slices, volume.where)
 
 
 def open_volume(source: Any, fields: CtFields) -> Volume:

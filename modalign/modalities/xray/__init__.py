@@ -39,6 +39,7 @@ class Xray(Modality):
     templates, negations, opposites = read_wording(Path(__file__).with_name("templates.yaml"))
     descriptions = Descriptions(Path(__file__).with_name("descriptions.yaml"))
     label_sets = LabelSets(Path(__file__).with_name("label_sets.yaml"))
+    slice_field = ""
 
     def read(self, source: Any, **fields: Any) -> Signal:
         """Read DICOM, PNG, JPEG, TIFF, .npy, or an array or tensor (H, W), (1, H, W) or (H, W, 3).
@@ -48,6 +49,14 @@ class Xray(Modality):
         """
         source = Path(source) if isinstance(source, str) else source
         return read_xray(source, XrayFields(**self.parse_fields(fields)))
+
+    def slices(self, signal: Signal) -> Tensor:
+        """(1, H, W): the image, as one slice of what its rows are slices of."""
+        return signal.data
+
+    def one_slice(self, signal: Signal, number: int) -> Signal:
+        """The image."""
+        return signal
 
     def summary_features(self, signal: Signal) -> np.ndarray[Any, Any]:
         """The image at 48 x 48: (2304,), float64."""

@@ -1,0 +1,1 @@
+"""Synthetic 12-lead ECGs: a moving heart vector seen by nine electrodes, and a report that is true of it."""
