@@ -104,14 +104,15 @@ def check_cut(model: AlignmentModel, objective: Objective, recipe: Recipe, count
 def fill(output: AlignmentOutput, model: AlignmentModel) -> AlignmentOutput:
     """Give the towers of which this share has no row embeddings of no rows, and let all ask for a gradient.
 
-    So every process takes part in the collectives of a loss, forward and backward.
+    So every process takes part in the collectives of a loss, forward and backward. Losses of pooled features do not run
+    across processes, and get none.
     """
     embeddings = {}
     for name in model.towers:
         own = output.embeddings.get(name)
         own = output.scale.new_zeros(0, model.dim) if own is None else own
         embeddings[name] = own if own.requires_grad else own.detach().requires_grad_()
-    return output._replace(embeddings=embeddings)
+    return output._replace(embeddings=embeddings, features=None)
 
 
 def touch_one(model: AlignmentModel) -> None:
