@@ -20,8 +20,10 @@ class Section(BaseModel):
 class ProjectionConfig(Section):
     """From an encoder's pooled features to the shared space."""
 
-    kind: Literal["linear", "mlp", "identity"] = "mlp"
+    kind: Literal["linear", "mlp", "residual", "identity"] = "mlp"
     hidden: int | None = Field(None, ge=1, description="width of the mlp's hidden layer; None: the shared dimension")
+    activation: Literal["relu", "gelu"] = Field("relu", description="of the mlp")
+    norm: Literal["none", "batch"] = Field("none", description="batch: a BatchNorm after each of the mlp's layers")
     dropout: float = Field(0.0, ge=0, lt=1, description="on the pooled features, while training")
     center: bool = Field(False, description="subtract the training set's mean feature (frozen encoders only)")
     standardize: bool = Field(False, description="likewise, and divide each feature by its standard deviation")
@@ -76,6 +78,13 @@ class TowerConfig(Section):
     )
     lora: LoraOptions = LoraOptions()
     adapter: AdapterConfig | None = Field(None, description="trained between the encoder and the projection")
+
+    @model_validator(mode="after")
+    def _only_an_mlp_has_layers(self) -> Self:
+        own = self.projection
+        if own.kind != "mlp" and (own.hidden or own.norm != "none" or own.activation != "relu"):
+            raise ValueError("projection.hidden, activation and norm are of kind: mlp")
+        return self
 
     @model_validator(mode="after")
     def _center_needs_a_fixed_feature(self) -> Self:

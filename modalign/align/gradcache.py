@@ -139,6 +139,10 @@ class RandomState:
             yield
 
 
+ENCODER = "Take an encoder with GroupNorm or LayerNorm, or keep its statistics with towers.{}.tune: lora or frozen"
+HEAD = "Set towers.{}.projection.norm: none"
+
+
 def refuse_batch_norm(model: AlignmentModel, where: str, part: str) -> None:
     """Refuse a BatchNorm that would train on a part of a batch: its statistics, and the gradient, would be others.
 
@@ -156,10 +160,10 @@ def refuse_batch_norm(model: AlignmentModel, where: str, part: str) -> None:
         for name in model.towers:
             for path, module in model.tower(name).named_modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+                    mend = HEAD if path.startswith("projection.") else ENCODER
                     raise RecipeError(
                         f"{where}: towers.{name}: {path} is a BatchNorm that trains; its statistics would be those of "
-                        f"{part}, so the gradient would not be the whole batch's. Take an encoder with GroupNorm or "
-                        f"LayerNorm, or keep its statistics with towers.{name}.tune: lora or frozen"
+                        f"{part}, so the gradient would not be the whole batch's. {mend.format(name)}"
                     )
     finally:
         for module, mode in modes:

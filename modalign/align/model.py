@@ -30,11 +30,15 @@ POOLED = "pooled"
 
 
 class AlignmentOutput(NamedTuple):
-    """`embeddings`: tower -> (B, dim) unit rows; `scale`: 1 / temperature; `bias` of the logits, where there is one."""
+    """`embeddings`: tower -> (B, dim) unit rows; `scale`: 1 / temperature; `bias` of the logits, where there is one.
+
+    `features`: tower -> (B, width), pooled and not yet projected, where the batch was encoded in one piece.
+    """
 
     embeddings: dict[str, Tensor]
     scale: Tensor
     bias: Tensor | None = None
+    features: Mapping[str, Tensor] | None = None
 
 
 class Tower(nn.Module):
@@ -228,8 +232,9 @@ class AlignmentModel(
         Args:
             inputs: tower name -> collated inputs, batch first; towers may have different batch sizes.
         """
-        embeddings = {name: self.tower(name)(tower_inputs) for name, tower_inputs in inputs.items()}
-        return AlignmentOutput(embeddings, self.temperature(), self.temperature.bias)
+        features = {name: self.tower(name).pool(tower_inputs) for name, tower_inputs in inputs.items()}
+        embeddings = {name: self.tower(name).project(pooled) for name, pooled in features.items()}
+        return AlignmentOutput(embeddings, self.temperature(), self.temperature.bias, features)
 
     @torch.no_grad()
     def embed(self, tower: str, sources: Sequence[Any], batch_size: int = 64, **fields: Any) -> Tensor:

@@ -163,5 +163,6 @@ def inputs_of(output: AlignmentOutput, group: Mapping[str, Any], progress: float
         group["rows"],
         progress,
         names=tuple(names),
+        features=() if output.features is None else tuple(output.features[n][at] for n, at in zip(names, index)),
         **extra,
     )

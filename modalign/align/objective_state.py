@@ -50,6 +50,11 @@ class PairRows:
         return self.model.dim
 
     @property
+    def widths(self) -> dict[str, int]:
+        """Tower -> width of its pooled features."""
+        return {name: self.model.tower(name).width for name in self.names}
+
+    @property
     def size(self) -> int:
         """How many training rows there are."""
         return len(self.dataset)

@@ -87,6 +87,12 @@ def check_cut(model: AlignmentModel, objective: Objective, recipe: Recipe, count
         if head:
             raise RecipeError(f"{where}: only for contrastive training so far; do without where a head is trained")
         refuse_batch_norm(model, where, part)
+    for loss in objective.every() if recipe.training.micro_batch else []:
+        if "features" in loss.needs:
+            raise RecipeError(
+                f"training.micro_batch: the loss {loss.name!r} is of pooled features, and micro-batches keep only "
+                "embeddings; leave micro_batch out"
+            )
     for loss in objective.every() if count > 1 else []:
         if not loss.distributed:
             raise RecipeError(
@@ -98,14 +104,15 @@ def check_cut(model: AlignmentModel, objective: Objective, recipe: Recipe, count
 def fill(output: AlignmentOutput, model: AlignmentModel) -> AlignmentOutput:
     """Give the towers of which this share has no row embeddings of no rows, and let all ask for a gradient.
 
-    So every process takes part in the collectives of a loss, forward and backward.
+    So every process takes part in the collectives of a loss, forward and backward. Losses of pooled features do not run
+    across processes, and get none.
     """
     embeddings = {}
     for name in model.towers:
         own = output.embeddings.get(name)
         own = output.scale.new_zeros(0, model.dim) if own is None else own
         embeddings[name] = own if own.requires_grad else own.detach().requires_grad_()
-    return output._replace(embeddings=embeddings)
+    return output._replace(embeddings=embeddings, features=None)
 
 
 def touch_one(model: AlignmentModel) -> None:

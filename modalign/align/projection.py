@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 from modalign.align.cache import FeatureTable
 from modalign.align.closed_form import Ridge, ridge, whitening
 from modalign.align.config import ProjectionConfig
-from modalign.errors import RecipeError
+from modalign.align.heads import head
 
 SMALLEST = 0.1
 """What a feature's standard deviation counts as at least, beside the features' root mean square one."""
@@ -36,8 +37,8 @@ class Solved(nn.Module):
 class Projection(nn.Module):
     """Center or standardise, regularise (in training), and project: (B, width) -> (B, dim), not yet normalised.
 
-    `linear` is one matrix without bias (CLIP); `mlp` is Linear-ReLU-Linear (LAION CLAP's head); `identity` keeps the
-    encoder's own space, and trains nothing. A linear one may be solved instead of trained: see `closed_form.py`.
+    `linear` is one matrix without bias (CLIP); `mlp` and `residual` are published heads (`heads.py`); `identity` keeps
+    the encoder's own space, and trains nothing. A linear one may be solved instead of trained: see `closed_form.py`.
     """
 
     mean: Tensor
@@ -51,19 +52,8 @@ class Projection(nn.Module):
         self.register_buffer("sd", torch.ones(()))
         if config.standardize:
             self.register_buffer("spread", torch.ones(width))
-        hidden = config.hidden or dim
         self.dropout = nn.Dropout(config.dropout)
-        self.layers: nn.Module
-        if config.solve:
-            self.layers = Solved(width, dim)
-        elif config.kind == "linear":
-            self.layers = nn.Linear(width, dim, bias=False)
-        elif config.kind == "mlp":
-            self.layers = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, dim))
-        else:
-            if width != dim:
-                raise RecipeError(f"projection.kind: identity needs dim = {width}, the encoder's width, not {dim}")
-            self.layers = nn.Identity()
+        self.layers: nn.Module = Solved(width, dim) if config.solve else head(width, dim, config)
         if config.frozen:
             self.layers.requires_grad_(False)
 
@@ -115,6 +105,13 @@ class Projection(nn.Module):
         if not targets[:, -1].any():
             self.layers.bias[-1] = 1.0
         return found
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, but a frozen head keeps its statistics."""
+        super().train(mode)
+        if self.config.frozen:
+            self.layers.eval()
+        return self
 
     def scaled(self, pooled: Tensor) -> Tensor:
         """Pooled features (B, width), centred and standardised as far as that is asked for."""

@@ -24,6 +24,7 @@ from modalign.align.config import (
     TrainingConfig,
 )
 from modalign.align.overrides import override
+from modalign.align.sizes import lay_size
 from modalign.errors import RecipeError, suggest
 
 
@@ -68,7 +69,8 @@ def recipe_text(recipe: str | Path) -> str:
 def load_recipe(recipe: str | Path, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe by name or path, apply `key.key=value` overrides (YAML values), and validate it.
 
-    The folder of a saved model stands for the recipe that goes on from it (`recipe_of`).
+    The folder of a saved model stands for the recipe that goes on from it (`recipe_of`). `size=NAME` lays one of the
+    recipe's `sizes` over it before all else.
 
     Example:
         >>> load_recipe("motion", ["training.epochs=2"]).training.epochs     # doctest: +SKIP
@@ -83,7 +85,8 @@ def load_recipe(recipe: str | Path, overrides: list[str] | None = None) -> Recip
         raise RecipeError(f"{recipe}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise RecipeError(f"{recipe}: a recipe is a mapping of keys; see `modalign init`")
-    for one in overrides or []:
+    tree, rest = lay_size(tree, overrides or [], str(recipe))
+    for one in rest:
         override(tree, one)
     return parse_recipe(tree, str(recipe))
 

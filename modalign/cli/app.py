@@ -25,6 +25,7 @@ from modalign.cli import (
     labels,
     modalities,
     probe,
+    recipes,
     retrieve,
     search,
     train,
@@ -65,6 +66,7 @@ app.command("held-out")(held_out.command)
 app.command("embed")(embed.command)
 app.command("doctor")(doctor.command)
 app.add_typer(modalities.group, name="modalities")
+app.add_typer(recipes.group, name="recipes")
 app.add_typer(data.group, name="data")
 
 

@@ -199,14 +199,20 @@ def test_mixed_precision(text_checkpoint, manifest, tmp_path):
     assert {"towers.tone.encoder.mix.weight", "temperature.log_scale"} <= set(moved)
 
 
-@pytest.mark.parametrize("place", ["encoder.norm", "projection.layers"])
-def test_batch_norm_that_trains_is_refused(text_checkpoint, manifest, tmp_path, monkeypatch, place):
+@pytest.mark.parametrize(
+    ("place", "mend"),
+    [
+        ("encoder.norm", "GroupNorm.*tune: lora or frozen"),
+        ("projection.layers", r"Set towers\.tone\.projection\.norm: none"),
+    ],
+)
+def test_batch_norm_that_trains_is_refused(text_checkpoint, manifest, tmp_path, monkeypatch, place, mend):
     recipe = tuned(text_checkpoint, micro_batch=4)
     model = build_model(recipe)
     part, name = place.split(".")
     setattr(getattr(model.tower("tone"), part), name, nn.BatchNorm1d(12))
     model.eval()
-    with pytest.raises(RecipeError, match=rf"towers\.tone: {place} is a BatchNorm.*GroupNorm.*tune: lora or frozen"):
+    with pytest.raises(RecipeError, match=rf"towers\.tone: {place} is a BatchNorm.*{mend}"):
         module.refuse_batch_norm(model, "training.micro_batch", "a micro-batch")
     assert not model.training  # as it was
     monkeypatch.setattr("tests.align.test_trainer.build_model", lambda recipe: model)

@@ -34,6 +34,7 @@ COMMANDS = [
     "finetune",
     "embed",
     "modalities",
+    "recipes",
     "doctor",
     "data",
 ]

@@ -25,6 +25,10 @@ AST = {
     "model_type": "audio-spectrogram-transformer", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
     "intermediate_size": 24, "max_length": 96, "num_mel_bins": 32,
 }  # fmt: skip
+CLIP_VISION = {
+    "model_type": "clip_vision_model", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "intermediate_size": 24, "image_size": 32, "patch_size": 8,
+}  # fmt: skip
 WAV = {
     "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
     "conv_dim": [8, 8], "conv_stride": [20, 16], "conv_kernel": [40, 16], "num_feat_extract_layers": 2,
@@ -51,6 +55,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "ast": {"hf_config": AST},
     "wav2vec2": wav("wav2vec2", "layer"),
     "whisper": {"hf_config": WHISPER},
+    "vit": {"hf_config": CLIP_VISION, "frames": 96, "bands": 32},
 }
 BUILDS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, options) for name, options in SMALL.items()},
@@ -369,3 +374,27 @@ def test_short_clips_train_in_the_wav2vec2_family() -> None:
     # transformers' own masking would refuse clips of fewer than 10 tokens.
     encoder = build("wav2vec2").train()
     encoder(**batch(encoder, 0.1)).pooled.sum().backward()
+
+
+def test_the_image_transformer_sees_bands_as_rows_and_time_as_columns() -> None:
+    encoder = build("vit")
+    given = batch(encoder, 0.5, 0.9)
+    turned = given["values"].transpose(2, 3).expand(-1, 3, -1, -1)
+    theirs = encoder.image.model(pixel_values=turned, interpolate_pos_encoding=True)  # type: ignore[union-attr,operator]
+    out = encoder(**given)
+    torch.testing.assert_close(out.pooled, theirs.pooler_output)
+    assert out.tokens.shape == (2, 12 * 4, 16)
+    spans = encoder.token_spans({key: value[:1] for key, value in given.items()})
+    assert spans is not None
+    assert spans.spans[0].isnan().all()
+    assert spans.spans[1:3, :, 0].tolist() == [[0, 0, 0], [0, 8, 0]], "time changes fastest"
+    with pytest.raises(ModelError, match="no whole number of patches of 8"):
+        audio.build_encoder("vit", hf_config=CLIP_VISION, frames=97)
+
+
+def test_languagebinds_front_end_is_the_default() -> None:
+    encoder = audio.build_encoder("vit", hf_config={**CLIP_VISION, "patch_size": 14, "image_size": 28})
+    process = audio.build_processing(**encoder.processing_defaults())
+    values = process.collate([process(sound(3.0))])["values"]
+    assert values.shape == (1, 1, 1036, 126)
+    assert process.spec.mean == (-4.2677393,)

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from modalign.errors import ModelError, RecipeError
 from modalign.modalities import get_modality
 from modalign.modalities.text.encoders import NAMED
+from tests.modalities.test_audio_encoders import CLAP
 
 text = get_modality("text")
 
@@ -74,3 +77,60 @@ def test_the_multilingual_tower_has_a_name(text_checkpoint: Path, monkeypatch: A
 def test_offline_the_multilingual_tower_says_how_to_give_a_folder() -> None:
     with pytest.raises(ModelError, match=r"multilingual-MiniLM-L12-v2.*give its path as options\.checkpoint"):
         text.build_encoder(checkpoint="multilingual")  # HF_HUB_OFFLINE is set for every test
+
+
+SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+IDS = torch.tensor([[1, 5, 6, 2, 0, 0], [1, 7, 8, 9, 4, 2]])
+MASK = torch.tensor([[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]]).bool()
+
+
+def whole_clip(folder: Path, kind: str) -> Any:
+    """A whole model of two towers, saved: its text tower."""
+    if kind == "clip":
+        said = {**SMALL, "vocab_size": 12, "bos_token_id": 1, "eos_token_id": 2, "projection_dim": 8}
+        vision = {**SMALL, "image_size": 16, "patch_size": 8}
+        config = transformers.CLIPConfig(text_config=said, vision_config=vision, projection_dim=8)
+        whole: Any = transformers.CLIPModel(config)
+    else:
+        said = {**SMALL, "vocab_size": 12, "max_position_embeddings": 20, "pad_token_id": 0}
+        config = transformers.ClapConfig(text_config=said, audio_config=dict(CLAP))
+        whole = transformers.ClapModel(config)
+    whole.save_pretrained(folder)
+    return whole.eval()
+
+
+@pytest.mark.parametrize("kind", ["clip", "clap"])
+def test_the_text_tower_of_a_whole_clip_or_clap(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    whole = whole_clip(tmp_path, kind)
+    encoder = text.build_encoder(checkpoint=str(tmp_path)).eval()
+    out = encoder(IDS, MASK)
+    theirs = whole.text_model(input_ids=IDS, attention_mask=MASK.long())
+    pooled = whole.text_projection(theirs.pooler_output) if kind == "clip" else theirs.pooler_output
+    torch.testing.assert_close(out.pooled, pooled)
+    assert out.pooled.shape == (2, encoder.width)
+    assert encoder.width == (8 if kind == "clip" else 16)
+    twin = text.build_encoder(**json.loads(json.dumps(encoder.options()))).eval()
+    twin.load_state_dict(encoder.state_dict())
+    torch.testing.assert_close(twin(IDS, MASK).pooled, out.pooled)
+    alone = encoder(IDS[:1, :4], MASK[:1, :4]).pooled
+    torch.testing.assert_close(alone, out.pooled[:1], atol=1e-5, rtol=1e-4)
+    assert text.build_encoder(checkpoint=str(tmp_path), pooling="mean").width == 16
+
+
+def test_a_clap_without_a_pooler_is_refused(tmp_path: Path) -> None:
+    whole_clip(tmp_path, "clap")
+    weights = {k: v for k, v in load_file(tmp_path / "model.safetensors").items() if "text_model.pooler" not in k}
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match="lacks 2 weights"):
+        text.build_encoder(checkpoint=str(tmp_path))
+
+
+def test_what_is_put_around_a_text(text_checkpoint: Path) -> None:
+    plain, framed = (
+        text.build_processing(tokenizer=str(text_checkpoint), **more)
+        for more in ({}, {"prefix": "a ", "suffix": " sound"})
+    )
+    signal = text.load("low tone")
+    assert torch.equal(framed(signal)["input_ids"], plain(text.load("a low tone sound"))["input_ids"])
+    assert framed.restore([torch.ones(6)], signal).tolist() == [1, 1, 1, 0, 1, 1, 1, 1]

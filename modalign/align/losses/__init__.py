@@ -25,6 +25,7 @@ from modalign.align.losses.registry import (
 from modalign.align.losses.siglip import siglip
 from modalign.align.losses.supcon import supcon
 from modalign.align.losses.symile import symile
+from modalign.align.losses.uma import Uma
 
 __all__ = [
     "Clap",
@@ -35,6 +36,7 @@ __all__ = [
     "ProtoClip",
     "StatefulLoss",
     "Training",
+    "Uma",
     "align",
     "compa",
     "compa_modular",

@@ -35,6 +35,7 @@ class LossInputs:
         hard: (B, K, d) rows of hard negative captions of y's, and `hard_mask` (B, K) True where there is one.
         parts: (B, P, d) rows of further true captions of y's, and `parts_mask` (B, P) likewise.
         names: the views' towers.
+        features: (B, width) of each view, its encoder's pooled features before the projection; not by micro-batch.
     """
 
     views: tuple[Tensor, ...]
@@ -48,6 +49,7 @@ class LossInputs:
     parts: Tensor | None = None
     parts_mask: Tensor | None = None
     names: tuple[str, ...] = ()
+    features: tuple[Tensor, ...] = ()
 
     @property
     def x(self) -> Tensor:
@@ -79,6 +81,11 @@ class Training(Protocol):
     @property
     def dim(self) -> int:
         """Size of the shared space."""
+        ...
+
+    @property
+    def widths(self) -> Mapping[str, int]:
+        """Tower -> width of its pooled features."""
         ...
 
     @property

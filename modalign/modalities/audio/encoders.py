@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from modalign.errors import ModelError
 from modalign.modalities.audio import checkpoints
 from modalign.modalities.audio.cnn import CnnEncoder
+from modalign.modalities.audio.vit import VitAudioEncoder
 from modalign.modalities.base import Encoder, EncoderOutput, masked_mean
 from modalign.modalities.spans import TokenSpans, grid_spans, mean_rows, one_row, with_special
 
@@ -331,4 +332,5 @@ ENCODERS: dict[str, Callable[..., Encoder]] = {
     "ast": AstEncoder,
     "wav2vec2": Wav2Vec2Encoder,
     "whisper": WhisperEncoder,
+    "vit": VitAudioEncoder,
 }

@@ -74,13 +74,13 @@ def kind_of(family: str, kinds: Sequence[str], source: str, revision: str | None
     """A checkpoint's `model_type`.
 
     Raises:
-        ModelError: it cannot be read, or is none of `kinds`.
+        ModelError: it cannot be read, or is none of `kinds` (where there are any).
     """
     from transformers import AutoConfig
 
     with reading(family, source):
         kind = str(AutoConfig.from_pretrained(source, trust_remote_code=False, **_pinned(revision)).model_type)
-    if kind not in kinds:
+    if kinds and kind not in kinds:
         raise ModelError(f"encoder {family!r}: {source!r} is a {kind} checkpoint, not {' or '.join(kinds)}")
     return kind
 

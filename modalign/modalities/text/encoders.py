@@ -22,18 +22,25 @@ POOLING_KEYS: dict[str, Pooling] = {
     "pooling_mode_lasttoken": "eos",
 }
 """The keys of sentence-transformers' `1_Pooling/config.json` that are supported."""
+PARTS: dict[str, tuple[str, dict[str, str]]] = {
+    "clip": ("CLIPTextModelWithProjection", {}),
+    "clip_text_model": ("CLIPTextModelWithProjection", {}),
+    "clap": ("ClapTextModel", {r"^text_model\.": ""}),
+    "clap_text_model": ("ClapTextModel", {}),
+}
+"""`model_type` -> class and names of weights, where `AutoModel` takes the whole model or leaves the projection out."""
 NAMED = {"multilingual": "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"}
 """Names for Hub ids: `multilingual` reads some fifty languages, for reports that are not in English (PTB-XL's)."""
 
 
 class TextEncoder(Encoder):
-    """A transformers text model with masked pooling.
+    """A transformers text model with masked pooling; of a CLIP or CLAP checkpoint its text tower.
 
     Args:
         checkpoint: "minilm" (English), "multilingual", a folder, or a Hub id; its weights are loaded.
         hf_config: instead of a checkpoint: a transformers config (dict) to build without weights.
-        pooling: "mean", "cls", "eos" (last real token) or "pooler"; None takes the checkpoint's own
-            `1_Pooling/config.json`, else "mean".
+        pooling: "mean", "cls", "eos" (last real token) or "pooler" (of CLIP, its projected embedding); None takes the
+            checkpoint's own `1_Pooling/config.json`, else "pooler" for CLIP and CLAP and "mean" for others.
         max_length: tokens at most; None takes the checkpoint's own limit.
         revision: the Hub revision to pin.
 
@@ -70,15 +77,17 @@ class TextEncoder(Encoder):
             pooling, max_length = pooling or own_pooling, max_length or own_length
             self.model = _load(source, revision, needs_pooler=pooling == "pooler")
             self._tokenizer_source = source
-        self.pooling: Pooling = pooling or "mean"
-        if self.pooling == "pooler" and getattr(self.model, "pooler", None) is None:
+        kind = str(getattr(self.model.config, "model_type", ""))
+        self.pooling: Pooling = pooling or ("pooler" if kind in PARTS else "mean")
+        projects = hasattr(self.model, "text_projection")
+        if self.pooling == "pooler" and not projects and getattr(self.model, "pooler", None) is None:
             raise RecipeError(f"pooling 'pooler': {type(self.model).__name__} has no pooler; use mean, cls or eos")
         config = self.model.config
         positions = int(getattr(config, "max_position_embeddings", 512))
-        if getattr(config, "model_type", "") in {"roberta", "xlm-roberta", "camembert", "mpnet"}:
+        if kind in {"roberta", "xlm-roberta", "camembert", "mpnet", "clap_text_model"}:
             positions -= 2  # these count positions from padding_idx + 1
         self.max_length = min(max_length or positions, positions)
-        self.width = int(config.hidden_size)
+        self.width = int(config.projection_dim if projects and self.pooling == "pooler" else config.hidden_size)
 
     def options(self) -> dict[str, Any]:
         """The transformers config itself, so that no checkpoint is needed to build it again."""
@@ -107,7 +116,7 @@ class TextEncoder(Encoder):
             last = (mask.long() * torch.arange(mask.shape[1], device=mask.device)).argmax(1)
             pooled = tokens[torch.arange(len(tokens), device=tokens.device), last]
         else:
-            pooled = output.pooler_output
+            pooled = output.text_embeds if hasattr(output, "text_embeds") else output.pooler_output
         return EncoderOutput(tokens, mask, pooled)
 
     def token_spans(self, inputs: Mapping[str, Tensor]) -> TokenSpans:
@@ -130,10 +139,19 @@ def _build(hf_config: dict[str, Any]) -> nn.Module:
 
     options = dict(hf_config)
     try:
-        model: nn.Module = AutoModel.from_config(AutoConfig.for_model(options.pop("model_type"), **options))
+        config = AutoConfig.for_model(options.pop("model_type"), **options)
+        own = _class_of(config.model_type)
+        model: nn.Module = AutoModel.from_config(config) if own is None else own(config)
     except (KeyError, ValueError, TypeError, AttributeError, StrictDataclassError) as error:
         raise ModelError(f"hf_config does not describe a transformers model: {error}") from error
     return model
+
+
+def _class_of(kind: str) -> Any:
+    """The class of a text tower that `AutoModel` does not give, or None."""
+    import transformers
+
+    return getattr(transformers, PARTS[kind][0]) if kind in PARTS else None
 
 
 def _source(checkpoint: str | None) -> str:
@@ -144,10 +162,15 @@ def _source(checkpoint: str | None) -> str:
 def _load(source: str, revision: str | None, needs_pooler: bool) -> nn.Module:
     from transformers import AutoModel
 
-    # Many checkpoints were trained without the pooler that their class has.
-    untrained = () if needs_pooler else ("pooler.dense.weight", "pooler.dense.bias")
     try:
-        model: nn.Module = checkpoints.load("transformers", source, revision, AutoModel, untrained=untrained)
+        kind = checkpoints.kind_of("transformers", (), source, revision)
+        part = {"key_mapping": PARTS[kind][1]} if PARTS.get(kind, ("", {}))[1] else {}
+        # Many checkpoints were trained without the pooler that their class has.
+        needs_pooler = needs_pooler or kind in PARTS
+        untrained = () if needs_pooler else ("pooler.dense.weight", "pooler.dense.bias")
+        model: nn.Module = checkpoints.load(
+            "transformers", source, revision, _class_of(kind) or AutoModel, untrained=untrained, **part
+        )
     except ModelError as error:
         raise ModelError(
             f"text: {error} Offline, copy the folder of {source!r} from a machine that has it and give its path as "

@@ -35,11 +35,13 @@ class TextProcessing(Processing):
         tokenizer: a folder or Hub id of a transformers tokenizer; dictated by the encoder.
         max_length: tokens at most, special ones included; longer texts are cut, and `notes` counts them.
         prefix: put before every text (the E5 family wants "query: ").
+        suffix: put after it (msclap ends texts for GPT-2 with " <|endoftext|>"); what is cut loses it.
     """
 
     tokenizer: str
     max_length: int = Field(256, ge=2)
     prefix: str = ""
+    suffix: str = ""
     _seen: int = PrivateAttr(0)
     _cut: int = PrivateAttr(0)
 
@@ -51,8 +53,11 @@ class TextProcessing(Processing):
         """Whether the text has more tokens than `max_length`."""
         return len(self._whole(signal)) > self.max_length
 
+    def _framed(self, text: str) -> str:
+        return self.prefix + text + self.suffix
+
     def _whole(self, signal: Signal) -> list[int]:
-        text = self.prefix + signal.meta["text"]
+        text = self._framed(signal.meta["text"])
         ids: list[int] = _tokenizer(self.tokenizer)(text, truncation=False, verbose=False)["input_ids"]
         return ids
 
@@ -63,7 +68,7 @@ class TextProcessing(Processing):
         if len(ids) > self.max_length:
             self._cut += 1
             ids = _tokenizer(self.tokenizer)(
-                self.prefix + signal.meta["text"], truncation=True, max_length=self.max_length
+                self._framed(signal.meta["text"]), truncation=True, max_length=self.max_length
             )["input_ids"]
         return {"input_ids": torch.tensor(ids, dtype=torch.int64)}
 
@@ -84,7 +89,7 @@ class TextProcessing(Processing):
         tokenizer, text = _tokenizer(self.tokenizer), str(signal.meta["text"])
         try:
             said = tokenizer(
-                self.prefix + text, truncation=True, max_length=self.max_length, return_offsets_mapping=True
+                self._framed(text), truncation=True, max_length=self.max_length, return_offsets_mapping=True
             )
         except NotImplementedError as error:
             raise ModelError(

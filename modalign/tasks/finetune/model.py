@@ -108,7 +108,7 @@ class FineTuned(nn.Module):
             nothing = torch.zeros(len(index), self._width(name), device=index.device)
             features.append(source[name][index] if name in source else nothing)
         head = self.head(features, torch.stack(present, 1))
-        return TunedOutput(head, AlignmentOutput(embeddings, self.temperature(), self.temperature.bias))
+        return TunedOutput(head, AlignmentOutput(embeddings, self.temperature(), self.temperature.bias, pooled))
 
     def _tower(self, name: str) -> Tower:
         return self.aligned.tower(name)

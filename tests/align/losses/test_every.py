@@ -24,7 +24,8 @@ def of_rows(inputs, order):
     """The same inputs in another order, or fewer of them."""
     by_row = ("groups", "rows", "hard", "hard_mask", "parts", "parts_mask")
     given = {name: getattr(inputs, name)[order] for name in by_row if getattr(inputs, name) is not None}
-    return replace(inputs, views=tuple(view[order] for view in inputs.views), **given)
+    views, features = (tuple(one[order] for one in several) for several in (inputs.views, inputs.features))
+    return replace(inputs, views=views, features=features, **given)
 
 
 @pytest.mark.parametrize("groups", [None, torch.tensor([[0, 0], [1, 1], [0, 2], [2, 3], [3, 3]])], ids=["", "groups"])

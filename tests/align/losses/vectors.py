@@ -23,6 +23,7 @@ class Rows:
 
     def __init__(self, rows=12, dim=6, names=("x", "y")):
         self.names, self.size, self.dim = names, rows, dim
+        self.widths = dict.fromkeys(names, dim + 1)
         self.known = {n: random_rows(rows, dim, seed) for seed, n in enumerate(names)}
 
     def embed(self, tower, model=None):
@@ -33,11 +34,13 @@ def random_rows(rows, dim=6, seed=0, dtype=torch.float64):
     return F.normalize(torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed), dtype=dtype), dim=1)
 
 
+OPTIONS = {"protoclip": {"clusters": 3}, "uma": {"tower": "y", "dropout": 0.0}}
+
+
 def made(name, **options) -> Loss:
     """The loss, ready: its state made, its clusters found."""
     torch.manual_seed(0)
-    if name == "protoclip":
-        options = {"clusters": 3, **options}
+    options = {**OPTIONS.get(name, {}), **options}
     loss = get_loss(name, options, has_bias=True)
     if loss.state is not None:
         loss.state.start(Rows())
@@ -63,6 +66,7 @@ def inputs_for(loss, rows=5, dim=6, dtype=torch.float64, **given):
             "parts": parts,
             "parts_mask": ~mask,
             "names": tuple("xyzw"[:count]),
+            "features": tuple(3 * random_rows(rows, dim + 1, 30 + k, dtype) for k in range(count)),
             **given,
         }
     )
